@@ -1,0 +1,163 @@
+"""One tree of errors: a class exists because a caller acts differently on it.
+
+Every message names the element and the rule, never the value: an error may be logged, and no
+patient data leaves an event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Issue(NamedTuple):
+    """One row of an OperationOutcome (FHIR R4, OperationOutcome.issue).
+
+    `code` is of the value set issue-type, `expression` a FHIRPath such as
+    `AuditEvent.agent[0].requestor` ("" where no element can be named).
+    """
+
+    code: str
+    diagnostics: str
+    expression: str = ""
+    severity: str = "error"
+
+
+class Error(Exception):
+    """Something that the caller is told: a status of HTTP and a FHIR issue type."""
+
+    status: ClassVar[int] = 500
+    issue: ClassVar[str] = "exception"
+
+    def issues(self) -> Sequence[Issue]:
+        """Return what an OperationOutcome says of this error."""
+        return (Issue(self.issue, str(self)),)
+
+
+class InvalidError(Error):
+    """The content breaks rules of FHIR; each broken rule is one issue."""
+
+    status, issue = 400, "invalid"
+
+    def __init__(self, issues: Sequence[Issue] | str) -> None:
+        if isinstance(issues, str):
+            issues = (Issue(self.issue, issues),)
+        self._issues = tuple(issues)
+        super().__init__("; ".join(row.diagnostics for row in self._issues))
+
+    def issues(self) -> Sequence[Issue]:
+        """Return every problem found, in document order."""
+        return self._issues
+
+
+class UnprocessableError(InvalidError):
+    """Well-formed content that a business rule refuses."""
+
+    status, issue = 422, "processing"
+
+
+class ParameterError(InvalidError):
+    """A search parameter's value, modifier or prefix cannot be used."""
+
+    status, issue = 400, "invalid"
+
+
+class TooCostlyError(Error):
+    """The answer would take more than the search may spend: narrow the question."""
+
+    status, issue = 400, "too-costly"
+
+
+class UnauthenticatedError(Error):
+    """No credential, or one that is not known here."""
+
+    status, issue = 401, "login"
+
+
+class ForbiddenError(Error):
+    """The credential does not permit this."""
+
+    status, issue = 403, "forbidden"
+
+
+class NotFoundError(Error):
+    """There is nothing at this address."""
+
+    status, issue = 404, "not-found"
+
+
+class ImmutableError(Error):
+    """An audit event is never changed (DESIGN, decision 4)."""
+
+    status, issue = 405, "not-supported"
+
+
+class NotAcceptableError(Error):
+    """None of the asked-for formats can be given."""
+
+    status, issue = 406, "not-supported"
+
+
+class ConflictError(Error):
+    """The state is not the one that the caller took for granted."""
+
+    status, issue = 409, "conflict"
+
+
+class ExpiredError(Error):
+    """A page link that is not ours or no longer valid."""
+
+    status, issue = 410, "expired"
+
+
+class PreconditionError(Error):
+    """A condition that the caller set does not hold."""
+
+    status, issue = 412, "multiple-matches"
+
+
+class TooLargeError(Error):
+    """More bytes, entries or levels than a limit allows."""
+
+    status, issue = 413, "too-long"
+
+
+class MediaTypeError(Error):
+    """The content's media type cannot be read here."""
+
+    status, issue = 415, "not-supported"
+
+
+class BusyError(Error):
+    """The sender is over its share: send it again later."""
+
+    status, issue = 429, "throttled"
+
+
+class ThrottledError(Error):
+    """The repository is full for now: send it again later."""
+
+    status, issue = 503, "throttled"
+
+
+class StoreError(Error):
+    """The store failed, and whether the write survives is unknown: send it again."""
+
+    status, issue = 503, "no-store"
+
+
+class VerificationError(Error):
+    """Evidence does not fit: something was changed, lost or put in."""
+
+    status, issue = 500, "exception"
+
+
+class ConfigurationError(Error):
+    """A setting or a data folder does not allow a start; the message says what to do."""
+
+    status, issue = 500, "exception"
+
+
+RETRY_AFTER_SECONDS: Final = 2

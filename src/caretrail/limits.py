@@ -1,0 +1,49 @@
+"""Every bound of CareTrail, with its unit and its reason."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# IHE's largest BALP example is 5,087 bytes; syslog senders may use 1 MiB.
+EVENT_BYTES_MAX: Final = 1024 * 1024
+BUNDLE_ENTRIES_MAX: Final = 1_000  # What Aidbox sends at once.
+BUNDLE_BYTES_MAX: Final = 16 * 1024 * 1024
+
+# A gzip body may grow this much: JSON of one shape reaches 60, a bomb 1,000.
+INFLATE_RATIO_MAX: Final = 100
+# A body below this size is never called a bomb, however well it packs.
+INFLATE_BYTES_FREE: Final = 1024 * 1024
+
+# FHIR R4 AuditEvent nests 8 levels; contained resources and extensions add some.
+NESTING_DEPTH_MAX: Final = 64
+# A list of problems longer than this helps nobody; the last issue says that more were found.
+ISSUES_MAX: Final = 100
+
+# The open batch: what waits for the disk. Past it the answer is 503 with Retry-After.
+QUEUE_ENTRIES_MAX: Final = 20_000
+QUEUE_BYTES_MAX: Final = 128 * 1024 * 1024
+# A commit takes several bundles; bytes, not entries, bound the memory we promise.
+COMMIT_ENTRIES_MAX: Final = 2_000
+COMMIT_BYTES_MAX: Final = 64 * 1024 * 1024
+assert BUNDLE_BYTES_MAX <= COMMIT_BYTES_MAX <= QUEUE_BYTES_MAX
+assert BUNDLE_ENTRIES_MAX <= COMMIT_ENTRIES_MAX <= QUEUE_ENTRIES_MAX
+
+# The request line and the headers together; uvicorn's own bound is 64 KiB.
+QUERY_BYTES_MAX: Final = 64 * 1024
+# One search: values after splitting at commas, over all parameters.
+SEARCH_VALUES_MAX: Final = 1_000
+SEARCH_COUNT_DEFAULT: Final = 50
+SEARCH_COUNT_MAX: Final = 1_000
+# What one search may spend before it gives up and says so.
+SEARCH_SECONDS_MAX: Final = 5.0
+# Spent on a total nobody asked for, before the Bundle goes without one.
+TOTAL_SECONDS_FREE: Final = 0.05
+# Distinct indexed values that one value of a search (contains, below, text) may stand for.
+VOCABULARY_MATCHES_MAX: Final = 2_000
+# The longest text kept in an index term; a longer value is found by its start and then compared.
+TERM_CHARACTERS_MAX: Final = 120
+# Words of one event in the full-text index (`_content`).
+WORDS_MAX: Final = 256
+
+# Entries that were refused out of a Bundle are kept for their sender, up to this many bytes.
+QUARANTINE_BYTES_MAX: Final = 1024 * 1024 * 1024

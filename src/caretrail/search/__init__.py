@@ -1,0 +1,1 @@
+"""Kernel: the table of search parameters, the parsing of a query, and what a query means."""

@@ -1,0 +1,1 @@
+"""Kernel: the Merkle log. Nothing here knows of FHIR."""

@@ -1,0 +1,1 @@
+"""The edges that carry bytes in and out."""

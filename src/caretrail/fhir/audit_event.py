@@ -118,6 +118,7 @@ class Agent(Struct, frozen=True):
     media: Coding | None = None
     network: Network | None = None
     purposeOfUse: Concepts | None = None  # noqa: N815
+    extension: msgspec.Raw | None = None  # Judged by `validation`, read by profiles.
 
 
 class Source(Struct, frozen=True):
@@ -167,6 +168,7 @@ class AuditEvent(Struct, frozen=True):
     outcomeDesc: String | None = None  # noqa: N815
     purposeOfEvent: Concepts | None = None  # noqa: N815
     entity: Annotated[list[Entity], Rule(min_length=1)] | None = None
+    modifierExtension: msgspec.Raw | None = None  # noqa: N815
 
 
 _decoder: Final = msgspec.json.Decoder(AuditEvent)
@@ -205,7 +207,9 @@ _ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bf]|u0022|u[dD][89a-fA-F])")
 
 def _holds(event: AuditEvent) -> bool:
     """Check what the types cannot say: real days, white space, sev-1, one value a detail."""
-    if event.period is not None or (event.recorded[8] > "2" and not _is_day(event.recorded)):
+    if event.period is not None or event.modifierExtension is not None:
+        return False
+    if event.recorded[8] > "2" and not _is_day(event.recorded):
         return False
     words = [event.type.system, event.type.code]
     _add_codings(words, event.subtype)
@@ -219,6 +223,8 @@ def _holds(event: AuditEvent) -> bool:
     _add_reference(words, event.source.observer)
     _add_codings(words, event.source.type)
     for agent in event.agent:
+        if agent.extension is not None:
+            return False
         _add_agent(words, agent)
     for entity in event.entity or ():
         if not _add_entity(words, entity):

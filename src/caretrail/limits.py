@@ -34,6 +34,8 @@ QUERY_BYTES_MAX: Final = 64 * 1024
 SEARCH_VALUES_MAX: Final = 1_000
 SEARCH_COUNT_DEFAULT: Final = 50
 SEARCH_COUNT_MAX: Final = 1_000
+# Events that `_revinclude` adds to a page.
+INCLUDED_MAX: Final = 1_000
 # What one search may spend before it gives up and says so.
 SEARCH_SECONDS_MAX: Final = 5.0
 # Spent on a total nobody asked for, before the Bundle goes without one.

@@ -1,0 +1,148 @@
+"""The application: settings become a running server. Only here are a storage and a transport named."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import socket
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+
+from caretrail import logs
+from caretrail.access import token
+from caretrail.access.decision import Gate
+from caretrail.api.service import Service
+from caretrail.errors import ConfigurationError
+from caretrail.metrics import Metrics
+from caretrail.repository import Repository
+from caretrail.storage.sqlite import SqliteStorage
+from caretrail.transport.asgi import Application
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from caretrail.config import Settings
+
+_log: Final = logging.getLogger(__name__)
+
+# A commit changes threads a few times; waiting 5 ms for each, as Python does, would be most of it.
+_SWITCH_SECONDS: Final = 0.0005
+# Events are structures without cycles: looking for garbage cycles among them finds nothing.
+_GARBAGE_THRESHOLD: Final = 50_000
+_BACKLOG: Final = 1_024
+_STOP_SECONDS: Final = 20
+
+
+class Server:
+    """One log behind one port."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[Application]:
+        """Open the store, and let go of it in the end, whatever happens."""
+        settings = self.settings
+        storage = SqliteStorage(settings.folder)
+        self.repository = Repository(storage, on_commit=self.metrics.on_commit)
+        try:
+            self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
+            gate = Gate(self.secret, producer=settings.producer, organisation=settings.organisation)
+            self.metrics.watch(
+                waiting=lambda: self.repository.waiting, size=lambda: self.repository.size
+            )
+            yield Application(
+                Service(
+                    self.repository,
+                    gate,
+                    public_url=settings.public_url,
+                    require_date=settings.require_date,
+                    event_bytes_max=settings.event_bytes_max,
+                    bundle_bytes_max=settings.bundle_bytes_max,
+                    bundle_entries_max=settings.bundle_entries_max,
+                    metrics=self.metrics.text,
+                ),
+                on_request=self.metrics.on_request,
+            )
+        finally:
+            await self.repository.close()
+
+
+async def serve(
+    settings: Settings, *, on_ready: Callable[[Server, str], Awaitable[None]] | None = None
+) -> None:
+    """Run until a signal to stop, then finish what was begun.
+
+    `on_ready` is told the address once posts are taken, and runs beside the server.
+    """
+    listener = _listen(settings.host, settings.port)
+    server = Server(settings)
+    async with server.opened() as application:
+        config = uvicorn.Config(
+            application,
+            loop="uvloop",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            backlog=_BACKLOG,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+            ws="none",
+        )
+        running = uvicorn.Server(config)
+        address = _address(listener)
+        if settings.insecure_no_auth:
+            _log.warning(
+                "everybody who reaches this port may read and write, and no read is recorded"
+            )
+        _log.info("listening", extra={"address": address})
+        beside = asyncio.create_task(on_ready(server, address)) if on_ready else None
+        _settle()
+        await running.serve(sockets=[listener])
+        if beside is not None:
+            beside.cancel()
+            await asyncio.gather(beside, return_exceptions=True)
+    _log.info("stopped")
+
+
+def run(
+    settings: Settings, *, on_ready: Callable[[Server, str], Awaitable[None]] | None = None
+) -> None:
+    """Serve in a new event loop."""
+    logs.start(settings.log_level)
+    uvicorn.Config(app=None, loop="uvloop").setup_event_loop()
+    asyncio.run(serve(settings, on_ready=on_ready))
+
+
+def _settle() -> None:
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"{host} port {port} cannot be listened on ({error.strerror}): choose another --port"
+        ) from error
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

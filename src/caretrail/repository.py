@@ -1,0 +1,303 @@
+"""The repository: append, read and search one log. Here are the clock and the threads.
+
+An event that is appended joins the open batch; its future resolves after the commit, so that an
+answer means: durable, sequenced and searchable (DESIGN, decision 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from caretrail.committer import Commit, Committer, Group, SecondsLeft
+from caretrail.errors import TooCostlyError
+from caretrail.fhir import profiles, temporal
+from caretrail.fhir.intake import Form
+from caretrail.limits import INCLUDED_MAX, SEARCH_SECONDS_MAX, TOTAL_SECONDS_FREE
+from caretrail.search import cursor
+from caretrail.search.cursor import Cursor
+from caretrail.search.elements import Facts
+from caretrail.search.order import Order
+from caretrail.search.plan import Plan, compile_query
+from caretrail.search.query import parse as parse_query
+from caretrail.search.record import Flag, Record
+from caretrail.search.reference import literal
+from caretrail.sequencer import DAY_MILLISECONDS, Pending, prepare
+from caretrail.statistics import Stats, statistics
+from caretrail.storage.contract import Refused, Sender, Stored
+from caretrail.tlog.entry import SALT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caretrail.fhir.audit_event import AuditEvent
+    from caretrail.search.query import Query
+    from caretrail.storage.contract import Reads, Storage
+
+__all__ = ["Page", "Refused", "Repository", "Sender", "Stats", "Stored", "Submission"]
+
+T = TypeVar("T")
+
+_READERS: Final = 2
+_RANDOM_BYTES: Final = 10
+_STOCK_BYTES: Final = 16_384
+
+
+class Submission(NamedTuple):
+    """An event to be kept: the bytes as received, what they are, and what they say."""
+
+    body: bytes
+    form: int
+    event: AuditEvent
+
+
+class Page(NamedTuple):
+    """A page of results; `next`, `previous` and `first` are values of `_page`."""
+
+    records: list[Record]
+    total: int | None
+    estimated: bool = False
+    next: str | None = None
+    previous: str | None = None
+    first: str | None = None
+
+
+class Repository:
+    """One log."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_commit: Callable[[Commit], None] = lambda _: None,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._received = 0
+        self._noise = _Noise()
+        self._committer = Committer(storage, on_commit=on_commit)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
+
+    async def close(self) -> None:
+        """Commit what waits, and let go of the store."""
+        await asyncio.to_thread(self._committer.close)
+        self._readers.shutdown()
+        self._storage.close()
+
+    # Record (ITI-20)
+
+    async def append(
+        self,
+        submissions: Sequence[Submission],
+        *,
+        sender: Sender,
+        unless: Query | None = None,
+        is_backfill: bool = False,
+    ) -> list[Stored]:
+        """Keep the events, all in one transaction; return once they are durable and searchable.
+
+        With `unless`, nothing is kept when one event fits that query: the answer is that event.
+        A backfill brings old events on purpose, so their age is not taken for a wrong clock.
+        Raises ThrottledError, StoreError or PreconditionError; after the first two the sender
+        sends the same bytes again.
+        """
+        events = [self._prepare(one, sender, is_backfill=is_backfill) for one in submissions]
+        size = sum(len(one.body) for one in submissions)
+        done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+        self._committer.put(Group(events, size, unless, done))
+        return await done
+
+    async def quarantine(self, rows: Sequence[Refused], *, sender: Sender) -> None:
+        """Keep what was refused, for its sender to mend."""
+        now = self._now()
+        await self._read(lambda _: self._storage.quarantine(rows, sender, now))
+
+    def _prepare(self, submission: Submission, sender: Sender, *, is_backfill: bool) -> Pending:
+        body, form, event = submission
+        received = self._now()
+        flags = Flag.CONVERTED if form != Form.JSON_R4 else Flag(0)
+        if event.meta is not None and event.meta.profile and profiles.unmet(event):
+            flags |= Flag.PROFILE_UNMET
+        if not is_backfill:
+            recorded = temporal.instant(event.recorded).seconds * 1000
+            if abs(recorded - received) >= DAY_MILLISECONDS:
+                flags |= Flag.CLOCK_SKEW
+        noise = self._noise.take(_RANDOM_BYTES + SALT_BYTES)
+        record = Record(
+            event, event_id(received, noise), -1, received, flags, *sender, body, int(form)
+        )
+        return prepare(record, salt=noise[_RANDOM_BYTES:], identity=self._storage.identity)
+
+    def _now(self) -> int:
+        """Return milliseconds since 1970; a clock that is set back stands still in the log."""
+        self._received = max(self._received, int(self._clock() * 1000))
+        return self._received
+
+    # Retrieve (ITI-81)
+
+    async def read(self, event_id: str) -> Record | None:
+        """Return the event with that id."""
+        return await self._read(lambda reads: reads.read(event_id))
+
+    async def search(self, query: Query) -> Page:
+        """Return a page of the events that fit; raise TooCostlyError or ExpiredError."""
+        return await self._read(lambda reads: _search(reads, query, self._storage.page_key))
+
+    async def included(self, query: Query, records: Sequence[Record]) -> list[Record]:
+        """Return the events that `_include` and `_revinclude` add to a page."""
+        return await self._read(lambda reads: _included(reads, query, records))
+
+    async def stats(self, query: Query, by: Sequence[str], interval: str | None) -> Stats:
+        """Count the events that fit, by values of parameters and by time."""
+        deadline = SecondsLeft(SEARCH_SECONDS_MAX)
+        return await self._read(lambda reads: statistics(reads, query, by, interval, deadline))
+
+    async def _read(self, ask: Callable[[Reads], T]) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: ask(self._storage.searcher()))
+
+    # Operations
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events wait for the disk."""
+        return self._committer.waiting
+
+    @property
+    def size(self) -> int:
+        """Return how many entries the log has."""
+        return self._committer.size
+
+    def health(self) -> dict[str, Any]:
+        """Return the state of each part, and whether posts are taken."""
+        behind = int(self._clock() * 1000) < self._received - 1000
+        return {
+            "accepting": not self._committer.failed,
+            "store": {"status": "failed" if self._committer.failed else "ok"},
+            "queue": {"status": "ok", "waiting": self.waiting},
+            "clock": {"status": "set back" if behind else "ok"},
+            "integrity": {"status": "ok", "size": self._committer.size},
+        }
+
+
+class _Noise:
+    """Random bytes from the operating system, asked for in stock: each asking costs a hand-over."""
+
+    def __init__(self) -> None:
+        self._stock, self._at = b"", 0
+
+    def take(self, count: int) -> bytes:
+        """Return bytes that nobody else gets."""
+        if self._at + count > len(self._stock):
+            self._stock, self._at = os.urandom(_STOCK_BYTES), 0
+        self._at += count
+        return self._stock[self._at - count : self._at]
+
+
+def event_id(received: int, noise: bytes) -> str:
+    """Return a UUIDv7 (RFC 9562, 5.7): milliseconds since 1970, then randomness."""
+    digits = f"{received:012x}{noise[:10].hex()}"
+    variant = "89ab"[noise[2] & 3]
+    return f"{digits[:8]}-{digits[8:12]}-7{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def _search(reads: Reads, query: Query, key: bytes) -> Page:
+    deadline = SecondsLeft(SEARCH_SECONDS_MAX)
+    plan = compile_query(query)
+    with reads.snapshot() as size:
+        if query.summary == "count":
+            return Page([], reads.count(plan, until=size, deadline=deadline))
+        if query.page is not None:
+            start = cursor.decode(query.page, query, key=key)
+        else:
+            start = Cursor([], size, None)
+        order = Order.of(query)
+        if start.backward:
+            order = order.turned()
+        found = reads.page(
+            plan,
+            order,
+            after=start.place or None,
+            until=start.until,
+            limit=query.count + 1,
+            deadline=deadline,
+        )
+        more = len(found) > query.count
+        records = found[: query.count]
+        if query.page is None:
+            start = _with_total(reads, query, plan, start, None if more else len(records))
+    if start.backward:
+        records.reverse()
+    return _page(query, records, start, more=more, key=key)
+
+
+def _with_total(reads: Reads, query: Query, plan: Plan, start: Cursor, known: int | None) -> Cursor:
+    """Count what fits: for as long as it takes if asked for, else only if it takes no time."""
+    if known is not None or query.total == "none":
+        return Cursor(start.place, start.until, known)
+    seconds = SEARCH_SECONDS_MAX if query.total == "accurate" else TOTAL_SECONDS_FREE
+    try:
+        total = reads.count(plan, until=start.until, deadline=SecondsLeft(seconds))
+    except TooCostlyError:
+        if query.total == "accurate":
+            raise
+        return start
+    return Cursor(start.place, start.until, total)
+
+
+def _page(query: Query, records: list[Record], start: Cursor, *, more: bool, key: bytes) -> Page:
+    order = Order.of(query)
+    is_first = query.page is None
+    has_next = more if not start.backward else True
+    has_previous = more if start.backward else not is_first
+
+    def link(record: Record, *, backward: bool) -> str:
+        place = order.place(record)
+        return Cursor(place, start.until, start.total, start.estimated, backward).encode(
+            query, key=key
+        )
+
+    return Page(
+        records,
+        start.total,
+        start.estimated,
+        next=link(records[-1], backward=False) if records and has_next else None,
+        previous=link(records[0], backward=True) if records and has_previous else None,
+        first=Cursor([], start.until, start.total, start.estimated).encode(query, key=key),
+    )
+
+
+def _included(reads: Reads, query: Query, records: Sequence[Record]) -> list[Record]:
+    """Return events that the page's events are about, and events about the page's events."""
+    shown = {record.id for record in records}
+    found: dict[str, Record] = {}
+    if query.include:
+        for record in records:
+            for event_id in _events_in(record):
+                other = reads.read(event_id) if event_id not in shown else None
+                if other is not None:
+                    found[other.id] = other
+    if query.revinclude and records:
+        values = ",".join(f"AuditEvent/{event_id}" for event_id in sorted(shown))
+        about = parse_query([("entity", values)], strict=True, base="")
+        with reads.snapshot() as size:
+            others = reads.page(
+                compile_query(about),
+                Order.of(about),
+                after=None,
+                until=size,
+                limit=INCLUDED_MAX,
+                deadline=SecondsLeft(SEARCH_SECONDS_MAX),
+            )
+        found |= {other.id: other for other in others if other.id not in shown}
+    return list(found.values())
+
+
+def _events_in(record: Record) -> list[str]:
+    references = (what.reference for what in Facts(record).entities)
+    parts = (literal(reference) for reference in references if reference)
+    return [part.id for part in parts if part and part.type == "AuditEvent"]

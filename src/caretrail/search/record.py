@@ -1,0 +1,47 @@
+"""A stored event as search sees it."""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from caretrail.fhir.audit_event import AuditEvent
+
+
+class Flag(IntFlag):
+    """What the repository noticed about an event that it accepted (bits are stored: never reuse).
+
+    The names, in lower case with hyphens, are the codes of the search parameter `flag`.
+    """
+
+    PROFILE_UNMET = 1  # It claims a BALP profile whose rules it breaks.
+    KEY_CONFLICT = 2  # Its sender used the same key for other bytes.
+    SUSPECTED_DUPLICATE = 4  # Its sender sent the same bytes before, without a key of their own.
+    CLOCK_SKEW = 8  # `recorded` is more than a day away from the receipt.
+    CONVERTED = 16  # It came as XML or as another release of FHIR.
+
+    def codes(self) -> list[str]:
+        """Return the codes of the flags that are set."""
+        return [code for flag, code in FLAG_CODES.items() if flag in self]
+
+
+FLAG_CODES = {flag: str(flag.name).lower().replace("_", "-") for flag in Flag}
+
+
+class Record(NamedTuple):
+    """A stored event: its elements and what the repository knows of it.
+
+    `received` is in milliseconds since 1970 and is the event's `meta.lastUpdated`; `entry` is its
+    index in the log.
+    """
+
+    event: AuditEvent
+    id: str
+    entry: int
+    received: int
+    flags: Flag
+    producer: str
+    organisation: str
+    body: bytes
+    form: int

@@ -1,0 +1,209 @@
+"""The sequencer: pending events and a tree become a batch that a store commits whole.
+
+Everything is computed here: keys, terms, commitments, leaves and nodes. Time and randomness are
+passed in, so that a batch follows from its inputs alone.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zlib import crc32
+
+from caretrail.fhir import temporal
+from caretrail.search import elements, index
+from caretrail.search.elements import Facts
+from caretrail.search.reference import literal
+from caretrail.tlog import tree as merkle
+from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caretrail.fhir.audit_event import Reference
+    from caretrail.search.record import Record
+    from caretrail.tlog.tree import Node, Tree
+
+# A key is 42 bits of milliseconds since 1970, which reach 2109, and the low 22 bits of the entry,
+# less 2**63 so that it fits a signed integer. Earlier and later instants share the first and the
+# last millisecond; what order they have among themselves their exact instants decide.
+ENTRY_BITS: Final = 22
+ENTRY_MASK: Final = (1 << ENTRY_BITS) - 1
+BUCKET_MAX: Final = (1 << 42) - 1
+_OFFSET: Final = 1 << 63
+DAY_MILLISECONDS: Final = 86_400_000
+
+
+class Identity(NamedTuple):
+    """Who a log is: its id in every leaf, and the key that its tags are made with."""
+
+    log: bytes
+    tag_key: bytes
+
+
+class Pending(NamedTuple):
+    """An event that has its id and its leaf, and waits for its place in the log.
+
+    `record.entry` is not known yet; `salt` hides what the leaf commits to. `fingerprint` is equal
+    for equal bytes of one producer, `key` for events to which their producer gave the same key.
+    """
+
+    record: Record
+    salt: bytes
+    leaf: bytes
+    terms: str
+    bucket: int
+    irregular: bool
+    fingerprint: int
+    key: bytes | None
+    number: int | None = None
+
+
+class Batch(NamedTuple):
+    """What is committed in one transaction; the first event's entry is `start`."""
+
+    start: int
+    events: Sequence[Pending]
+    nodes: Sequence[Node]
+    tree: Tree
+
+
+def prepare(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Pending:
+    """Compute everything about an event that does not depend on its place in the log."""
+    facts = Facts(record)
+    second, fraction = temporal.exact_key(record.event.recorded)
+    bucket, exact = bucket_of(second, fraction)
+    return Pending(
+        record,
+        salt,
+        merkle.leaf_hash(entry_of(facts, salt=salt, identity=identity, kind=kind).encode()),
+        " ".join(index.terms(facts)),
+        bucket,
+        not exact,
+        fingerprint(bucket, record.producer, record.body),
+        sender_key(facts),
+    )
+
+
+def entry_of(facts: Facts, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Entry:
+    """Return the log's entry of an event."""
+    record = facts.record
+    event_id = bytes.fromhex(record.id.replace("-", ""))
+    return Entry(
+        kind,
+        record.form,
+        int(record.flags),
+        identity.log,
+        event_id,
+        record.received,
+        producer_id(record.producer, record.organisation),
+        None,
+        commitment(salt, record.body),
+        tags(facts, event_id, identity.tag_key),
+    )
+
+
+def sequence(tree: Tree, events: Sequence[Pending]) -> Batch:
+    """Give each event its place at the end of `tree`."""
+    grown, nodes = merkle.append(tree, [event.leaf for event in events])
+    return Batch(tree.size, events, nodes, grown)
+
+
+def bucket_of(second: int, fraction: str) -> tuple[int, bool]:
+    """Return the millisecond of a key, and whether it is all there is to the instant."""
+    milliseconds = second * 1000 + int((fraction + "000")[:3])
+    if 0 < milliseconds < BUCKET_MAX:
+        return milliseconds, len(fraction) <= 3
+    return (0 if milliseconds <= 0 else BUCKET_MAX), False
+
+
+def key_of(bucket: int, entry: int) -> int:
+    """Return the key of an event: first its time, then its place in the log."""
+    return (bucket << ENTRY_BITS | entry & ENTRY_MASK) - _OFFSET
+
+
+def bucket_of_key(key: int) -> int:
+    """Return the millisecond of a key."""
+    return (key + _OFFSET) >> ENTRY_BITS
+
+
+def fingerprint(bucket: int, producer: str, body: bytes) -> int:
+    """Return a number that is the same for the same bytes of one producer.
+
+    It has the time in front, like a key, so that what comes together is kept together.
+    """
+    # A checksum is enough: whoever has the same number is compared byte by byte.
+    digest = crc32(body, crc32(producer.encode())).to_bytes(4)
+    return (bucket << ENTRY_BITS | int.from_bytes(digest) & ENTRY_MASK) - _OFFSET
+
+
+def sender_key(facts: Facts) -> bytes | None:
+    """Return the key that the sender gave this event, or None (DESIGN, decision 5).
+
+    An id of the resource is one. An X-Request-Id is one together with what the event is about:
+    one request leaves an event for each patient.
+    """
+    event = facts.event
+    if event.id is not None:
+        return b"id:" + event.id.encode()
+    requests = elements.request_ids(event)
+    if not requests:
+        return None
+    about = [requests[0].code, event.type.code]
+    about += [coding.code for coding in event.subtype or ()]
+    about += [what.reference for what in facts.entities]
+    return b"request:" + "\n".join(part or "" for part in about).encode(errors="surrogatepass")
+
+
+@lru_cache(4096)
+def producer_id(producer: str, organisation: str) -> bytes:
+    """Return the pseudonym of a producer that its entries carry."""
+    name = f"{organisation}\n{producer}".encode()
+    return blake2b(name, digest_size=16, person=b"caretrail/source").digest()
+
+
+def tags(facts: Facts, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
+    """Return a tag for every patient and agent, sorted so that their order says nothing."""
+    subjects = {subject("patient", patient) for patient in facts.patients}
+    subjects |= {subject("agent", agent) for agent in facts.agents}
+    keyed: Callable[[str], Mac] = _subject_keys(tag_key)
+    return tuple(sorted(tag(keyed(one), event_id) for one in subjects if one))[:255]
+
+
+def subject(role: str, reference: Reference) -> str:
+    """Return the one spelling of whom a reference means, "" when it means nobody.
+
+    The server and the version are left out, as in a search.
+    """
+    if reference.reference is not None:
+        parts = literal(reference.reference)
+        return f"{role}\n{parts.type}/{parts.id}" if parts else f"{role}\n{reference.reference}"
+    if reference.identifier is not None and reference.identifier.value is not None:
+        return f"{role}\n{reference.identifier.system or ''}|{reference.identifier.value}"
+    return ""
+
+
+class _SubjectKeys(dict[str, Mac]):
+    """Keys of subjects, kept for a while: the same few agents act again and again."""
+
+    def __init__(self, tag_key: bytes) -> None:
+        self.tag_key = tag_key
+
+    def __missing__(self, subject: str) -> Mac:
+        if len(self) >= _SUBJECTS_MAX:
+            self.clear()
+        key = self[subject] = Mac(subject_key(self.tag_key, subject))
+        return key
+
+
+_SUBJECTS_MAX: Final = 65_536
+_known: dict[bytes, _SubjectKeys] = {}
+
+
+def _subject_keys(tag_key: bytes) -> Callable[[str], Mac]:
+    keys = _known.get(tag_key)
+    if keys is None:
+        _known.clear()
+        keys = _known[tag_key] = _SubjectKeys(tag_key)
+    return keys.__getitem__

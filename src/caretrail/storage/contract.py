@@ -1,0 +1,124 @@
+"""What every backend promises. Backends share this and one suite of tests, but no code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from caretrail.errors import Issue
+    from caretrail.search.order import Order, Place
+    from caretrail.search.plan import Plan
+    from caretrail.search.record import Flag, Record
+    from caretrail.sequencer import Batch, Identity
+    from caretrail.tlog.tree import Tree
+
+
+class Sender(NamedTuple):
+    """Who sends an event: the name of the credential, and the organisation that it belongs to."""
+
+    producer: str
+    organisation: str = ""
+
+
+class Refused(NamedTuple):
+    """What was not taken, and why."""
+
+    body: bytes
+    issues: Sequence[Issue]
+
+
+class Stored(NamedTuple):
+    """Where an event went. `created` is False when the same event was there already.
+
+    `received` is in milliseconds since 1970.
+    """
+
+    id: str
+    entry: int
+    received: int
+    flags: Flag
+    created: bool = True
+
+
+class Deadline(Protocol):
+    """Tells how long a search may still take."""
+
+    def remaining(self) -> float:
+        """Return the seconds left; zero or less means that the time is up."""
+
+
+class Reads(Protocol):
+    """What one thread may ask of a log, any time. Nothing here sees half a batch."""
+
+    def snapshot(self) -> AbstractContextManager[int]:
+        """Let all reads within see the log at one size, and say which."""
+
+    def read(self, event_id: str) -> Record | None:
+        """Return the event with that id."""
+
+    def entries(self, start: int, end: int, *, descending: bool = False) -> Iterator[Record]:
+        """Yield the events at those places of the log."""
+
+    def page(
+        self,
+        plan: Plan,
+        order: Order,
+        *,
+        after: Place | None,
+        until: int,
+        limit: int,
+        deadline: Deadline,
+    ) -> list[Record]:
+        """Return at most `limit` events that fit `plan`: the first ones in `order` after `after`.
+
+        Only the first `until` entries are looked at. What `search.matches` says of an event
+        decides. Raises TooCostlyError when the time is up before it is known.
+        """
+
+    def count(self, plan: Plan, *, until: int, deadline: Deadline) -> int:
+        """Return how many of the first `until` entries fit `plan`, exactly.
+
+        `until` is the size that `snapshot` said. Raises TooCostlyError when the time is up.
+        """
+
+    def histogram(self, plan: Plan, bounds: Sequence[int], *, deadline: Deadline) -> list[int]:
+        """Count the events between each two neighbours of `bounds` (milliseconds since 1970)."""
+
+    def values(self, key: str, *, limit: int, deadline: Deadline) -> list[tuple[str, int]]:
+        """Return the commonest terms that begin with `key`, and how many events have each."""
+
+    def span(self) -> tuple[int, int] | None:
+        """Return the first and the last millisecond that events have, or None without any."""
+
+
+class Storage(Protocol):
+    """One log on one store. Every method blocks; the repository owns the threads."""
+
+    identity: Identity
+    page_key: bytes
+
+    def tree(self) -> Tree:
+        """Return the tree as it is on disk, asked anew: what a restart would find."""
+
+    def commit(self, batch: Batch) -> None:
+        """Add `batch` whole, or not at all.
+
+        On return it survives a power cut, and every later read sees it. After an error the
+        outcome is unknown: the caller must call `tree` before it writes again. Raises
+        ConflictError when `batch` does not start at the current size.
+        """
+
+    def same(self, fingerprints: Sequence[int]) -> dict[int, list[Record]]:
+        """Return the events that have one of the fingerprints."""
+
+    def quarantine(self, rows: Sequence[Refused], sender: Sender, at: int) -> None:
+        """Keep what was refused, with the reasons; `at` is in milliseconds since 1970."""
+
+    def searcher(self) -> Reads:
+        """Return what reads for the calling thread."""
+
+    def close(self) -> None:
+        """Let go of the log; a close that never comes loses nothing."""

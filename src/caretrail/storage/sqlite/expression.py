@@ -1,0 +1,94 @@
+"""Expressions of terms in the language of SQLite's full-text index (FTS5)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from caretrail.errors import TooCostlyError
+from caretrail.limits import VOCABULARY_MATCHES_MAX
+from caretrail.search.term import And, Node, Not, Or, Prefix, Scan, Term
+
+if TYPE_CHECKING:
+    import sqlite3
+
+_LAST: Final = "\U0010ffff"
+
+
+def beyond(prefix: str) -> str:
+    """Return a text that comes after all that begin with `prefix`."""
+    return prefix + _LAST
+
+
+class Vocabulary:
+    """The distinct terms of the index: the dictionary of what was ever sent."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+
+    def accepted(self, scan: Scan) -> list[str]:
+        """Return the terms that a scan takes; raise TooCostlyError when there are too many."""
+        rows = self._db.execute(
+            "SELECT term FROM vocabulary WHERE term >= ? AND term < ?",
+            (scan.prefix, beyond(scan.prefix)),
+        )
+        found = []
+        for (term,) in rows:
+            if scan.accepts(term):
+                found.append(term)
+                if len(found) > VOCABULARY_MATCHES_MAX:
+                    raise TooCostlyError("the value stands for too many others: make it longer")
+        return found
+
+
+class Expression(NamedTuple):
+    """`text` is None for all events; `nothing` is true when no event can fit."""
+
+    text: str | None
+    nothing: bool = False
+
+    @classmethod
+    def of(cls, node: Node | None, vocabulary: Vocabulary) -> Self:
+        """Return the expression of a plan's node."""
+        if node is None:
+            return cls(None)
+        wanted = [one for one in _parts(node) if not isinstance(one, Not)]
+        unwanted = [one.node for one in _parts(node) if isinstance(one, Not)]
+        texts = [_text(one, vocabulary) for one in wanted]
+        if not all(texts):
+            return cls("", nothing=True)
+        if not texts:
+            # The index has no word for "all but these": the events are compared instead.
+            return cls(None)
+        text = " AND ".join(texts)
+        for one in unwanted:
+            without = _text(one, vocabulary)
+            text = f"({text}) NOT {without}" if without else text
+        return cls(text)
+
+
+def _parts(node: Node) -> tuple[Node, ...]:
+    return node.nodes if isinstance(node, And) else (node,)
+
+
+def _text(node: Node, vocabulary: Vocabulary) -> str:
+    """Return a node in FTS5's language, "" when no event fits it."""
+    match node:
+        case Term(text):
+            return f'"{text}"'
+        case Prefix(text):
+            return f'"{text}" *'
+        case Scan():
+            return _either([f'"{term}"' for term in vocabulary.accepted(node)])
+        case Or(nodes):
+            return _either([text for one in nodes if (text := _text(one, vocabulary))])
+        case And(nodes):
+            texts = [_text(one, vocabulary) for one in nodes]
+            return f"({' AND '.join(texts)})" if all(texts) else ""
+        case Not():
+            raise AssertionError("a plan negates whole clauses only")
+
+
+def _either(texts: list[str]) -> str:
+    if not texts:
+        return ""
+    return texts[0] if len(texts) == 1 else f"({' OR '.join(texts)})"

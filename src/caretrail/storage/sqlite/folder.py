@@ -1,0 +1,114 @@
+"""The data folder: one process at a time, and a database that opens as it was left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from caretrail.errors import ConfigurationError, StoreError
+from caretrail.storage import bodies
+from caretrail.storage.sqlite.schema import FORMAT, PRAGMAS, TABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATABASE: Final = "log.sqlite"
+_LOCK: Final = "lock"
+_BUSY_SECONDS: Final = 30.0
+
+
+class FolderLock:
+    """The operating system's lock on a data folder: it ends with the process, however that ends."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._file)
+            raise ConfigurationError(
+                f"another caretrail process works on {folder}: stop it, or choose another --data"
+            ) from error
+
+    def release(self) -> None:
+        """Let another process have the folder."""
+        os.close(self._file)
+
+
+def open_database(folder: Path) -> sqlite3.Connection:
+    """Open the log in `folder` for writing, and create it when there is none."""
+    path = folder / DATABASE
+    is_new = not path.exists()
+    if is_new:
+        _create(path)
+    connection = connect(path)
+    try:
+        connection.executescript(PRAGMAS)
+        check_format(connection)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise ConfigurationError(
+            f"{path} is not a log that this version can read: restore it or choose another --data"
+        ) from error
+    return connection
+
+
+def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
+    """Return a connection that runs just the statements it is given."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
+    )
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def check_format(connection: sqlite3.Connection) -> None:
+    """Refuse a database of another format."""
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found != FORMAT:
+        raise ConfigurationError(
+            f"the data folder has storage format {found} and this version reads {FORMAT}:"
+            " use the version of caretrail that wrote it"
+        )
+
+
+def _create(path: Path) -> None:
+    """Make the database aside and move it into place: it is there whole, or not at all."""
+    aside = path.with_suffix(".new")
+    aside.unlink(missing_ok=True)
+    os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    connection = sqlite3.connect(aside, isolation_level=None)
+    try:
+        connection.executescript("PRAGMA page_size = 8192; PRAGMA journal_mode = OFF;" + TABLES)
+        connection.executemany(
+            "INSERT INTO property VALUES (?, ?)",
+            (
+                # The log's id is in every leaf; the keys make its tags and seal its page links.
+                ("log", secrets.token_bytes(16)),
+                ("tag-key", secrets.token_bytes(32)),
+                ("page-key", secrets.token_bytes(32)),
+            ),
+        )
+        number = bodies.DICTIONARY
+        connection.execute("INSERT INTO dictionary VALUES (?, ?)", (number, bodies.shipped(number)))
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+    except sqlite3.Error as error:
+        raise StoreError(f"the log could not be created in {path.parent}") from error
+    finally:
+        connection.close()
+    _sync(aside)
+    aside.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,278 @@
+"""Checking a data folder: everything that an answer can come from, against the log's own leaves.
+
+Each event is read, its leaf computed again, and the tree grown from the leaves. Whatever else the
+database holds (keys, terms, fingerprints, counters, nodes) is derived from the events once more
+and compared both ways, so that nothing is missing, changed or put in. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from caretrail.errors import ConfigurationError, Error, VerificationError
+from caretrail.fhir import temporal
+from caretrail.search import index
+from caretrail.search.elements import Facts
+from caretrail.sequencer import (
+    Identity,
+    bucket_of,
+    bucket_of_key,
+    entry_of,
+    fingerprint,
+    key_of,
+)
+from caretrail.storage.bodies import Bodies
+from caretrail.storage.sqlite import folder as folders
+from caretrail.storage.sqlite.searching import Searcher
+from caretrail.tlog import tree as merkle
+from caretrail.tlog.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from caretrail.search.record import Record
+
+FINDINGS_MAX: Final = 100
+_HOUR: Final = 3_600_000
+_DOCUMENTS_AT_ONCE: Final = 250_000
+# Sums of products of random numbers modulo a prime: a change of the index that leaves one the same
+# has to be guessed, as the numbers are drawn anew at each verification.
+_PRIME: Final = 2**127 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not fit; `entry` is None where it is about no single event."""
+
+    entry: int | None
+    what: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification found; the log is whole when there are no findings."""
+
+    size: int = 0
+    root: bytes = merkle.EMPTY_ROOT
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, entry: int | None, what: str) -> None:
+        """Note a finding, as long as there are few."""
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(Finding(entry, what))
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether everything fits."""
+        return not self.findings
+
+    def first(self) -> Finding | None:
+        """Return the finding with the lowest entry, or one about the log as a whole."""
+        return min(self.findings, key=lambda one: (one.entry is None, one.entry or 0), default=None)
+
+
+def verify(folder: Path, *, progress: Callable[[int, int], None] = lambda *_: None) -> Report:
+    """Check the log in `folder`; `progress` is told how many of how many entries are done.
+
+    It may run beside a live server: it sees the log at one moment. Raises ConfigurationError when
+    there is no log that this version can read.
+    """
+    path = folder / folders.DATABASE
+    if not path.exists():
+        raise ConfigurationError(f"there is no log in {folder}: name the folder given to --data")
+    connection = _open(path)
+    try:
+        connection.execute("BEGIN")
+        return _Verification(connection, progress).run()
+    except sqlite3.DatabaseError as error:
+        report = Report()
+        report.add(None, f"the database file is damaged ({error})")
+        return report
+    finally:
+        connection.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = folders.connect(path, mode="ro")
+    try:
+        folders.check_format(connection)
+    except sqlite3.DatabaseError:
+        connection.close()
+        # A copy on a medium that cannot be written to: SQLite must not look for its journal there.
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        try:
+            folders.check_format(connection)
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(f"{path} is not a log that this version can read") from error
+    return connection
+
+
+class _Verification:
+    def __init__(self, db: sqlite3.Connection, progress: Callable[[int, int], None]) -> None:
+        self._db, self._progress = db, progress
+        self._report = Report()
+        properties = dict(db.execute("SELECT name, value FROM property"))
+        self._identity = Identity(properties["log"], properties["tag-key"])
+        dictionaries = dict(db.execute("SELECT number, data FROM dictionary"))
+        self._reader = Searcher(db, Bodies(dictionaries))
+        self._weights = _Weights()
+        self._terms = 0
+        self._hours: Counter[int] = Counter()
+
+    def run(self) -> Report:
+        for (message,) in self._db.execute("PRAGMA integrity_check(10)"):
+            if message != "ok":
+                self._report.add(None, f"SQLite: {message}")
+        (size,) = self._db.execute("SELECT count(*) FROM leaf").fetchone()
+        tree = self._walk(size)
+        self._report.size, self._report.root = tree.size, tree.root()
+        self._compare_counts(size)
+        self._compare_tallies()
+        if self._terms % _PRIME != self._stored_terms():
+            self._find_terms(size)
+        return self._report
+
+    def _walk(self, size: int) -> Tree:
+        """Grow the tree from the events, and compare everything that stands beside each."""
+        tree, expected = Tree(), 0
+        stated = dict(self._db.execute("SELECT size, root FROM checkpoint"))
+        stated |= dict(self._db.execute("SELECT size, root FROM head"))
+        nodes = {(level, place): h for level, place, h in self._db.execute("SELECT * FROM node")}
+        for row in self._db.execute("SELECT entry, k, hash FROM leaf ORDER BY entry"):
+            entry, k, leaf = row
+            while expected < entry:
+                self._report.add(expected, "the entry is missing")
+                expected += 1
+            self._check(entry, k, leaf)
+            tree, complete = merkle.append(tree, (leaf,))
+            for node in complete:
+                if nodes.pop((node.level, node.place), None) != node.hash:
+                    self._report.add(entry, "a node of the tree is not the hash of its leaves")
+            if tree.size in stated and stated.pop(tree.size) != tree.root():
+                self._report.add(entry, "the tree up to here is not the one that was recorded")
+            expected = entry + 1
+            if not expected % 1_000:
+                self._progress(expected, size)
+        for stated_size in sorted(stated):
+            if stated_size:
+                self._report.add(tree.size, f"the log was cut off: it had {stated_size} entries")
+        if nodes:
+            self._report.add(None, "there are nodes of a tree that this log does not have")
+        return tree
+
+    def _check(self, entry: int, k: int, leaf: bytes) -> None:
+        try:
+            row = self._db.execute(_EVENT, (k,)).fetchone()
+            if row is None or row[1] != entry:
+                raise VerificationError("the event is missing")
+            record = next(self._reader.rows("SELECT {} FROM event e WHERE e.k = ?", (k,)))
+            self._compare(record, row, leaf)
+        except Error as error:
+            self._report.add(entry, str(error))
+        except (ValueError, TypeError):
+            self._report.add(entry, "the event cannot be read")
+
+    def _compare(self, record: Record, row: tuple[Any, ...], leaf: bytes) -> None:
+        k, _, salt, irregular = row
+        facts = Facts(record)
+        entry = entry_of(facts, salt=salt, identity=self._identity)
+        if merkle.leaf_hash(entry.encode()) != leaf:
+            raise VerificationError("the event is not what its leaf commits to")
+        bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
+        # Where the key was taken, the next free one of the same time was used.
+        if bucket_of_key(k) != bucket or bool(irregular) is exact or k < key_of(bucket, 0):
+            raise VerificationError("the event is filed under another time")
+        value = fingerprint(bucket, record.producer, record.body)
+        found = "SELECT 1 FROM fingerprint WHERE value = ? AND entry = ?"
+        if self._db.execute(found, (value, record.entry)).fetchone() is None:
+            raise VerificationError("the event's fingerprint is missing")
+        self._hours[bucket // _HOUR] += 1
+        self._terms += self._weights.of(k, index.terms(facts))
+
+    def _compare_counts(self, size: int) -> None:
+        for table in ("event", "fingerprint"):
+            (count,) = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+            if count != size:
+                self._report.add(None, f"there are {count} rows in `{table}` for {size} entries")
+
+    def _compare_tallies(self) -> None:
+        stored = dict(self._db.execute("SELECT hour, events FROM tally"))
+        if stored != self._hours:
+            self._report.add(None, "the counts by hour are not those of the events")
+
+    def _stored_terms(self) -> int:
+        return sum(self._weights.of(k, (term,)) for term, k in self._postings()) % _PRIME
+
+    def _postings(self) -> Iterator[tuple[str, int]]:
+        self._db.execute(
+            "CREATE VIRTUAL TABLE IF NOT EXISTS temp.posting USING fts5vocab(main, term, 'instance')"
+        )
+        return self._db.execute("SELECT term, doc FROM temp.posting")
+
+    def _find_terms(self, size: int) -> None:
+        """Name the events whose terms in the index are not theirs, some at a time."""
+        first = 0
+        known = {k for (k,) in self._db.execute("SELECT k FROM event")}
+        if any(k not in known for _, k in self._postings()):
+            self._report.add(None, "the index has terms of an event that is not there")
+        while first < size:
+            events = list(islice(self._reader.entries(first, size), _DOCUMENTS_AT_ONCE))
+            self._find_among(events)
+            first += max(1, len(events))
+
+    def _find_among(self, events: Iterable[Record]) -> None:
+        wanted: dict[int, tuple[int, set[str]]] = {}
+        for record in events:
+            (k,) = self._db.execute(
+                "SELECT k FROM leaf WHERE entry = ?", (record.entry,)
+            ).fetchone()
+            wanted[k] = (record.entry, index.terms(Facts(record)))
+        extra: set[int] = set()
+        for term, k in self._postings():
+            if k in wanted:
+                if term in wanted[k][1]:
+                    wanted[k][1].discard(term)
+                else:
+                    extra.add(wanted[k][0])
+        for entry in sorted(extra):
+            self._report.add(entry, "the index has a term that is not the event's")
+        for entry in sorted(entry for entry, missing in wanted.values() if missing):
+            self._report.add(entry, "a term of the event is missing in the index")
+
+
+_EVENT: Final = "SELECT k, entry, salt, irregular FROM event WHERE k = ?"
+
+
+class _Weights(dict[str, int]):
+    """A random number for each term, and one number for each set of (event, term) pairs."""
+
+    def __init__(self) -> None:
+        self._point = secrets.randbelow(_PRIME)
+
+    def __missing__(self, term: str) -> int:
+        if len(self) >= _WEIGHTS_MAX:
+            self.clear()
+        weight = self[term] = int.from_bytes(_hash(term, self._point))
+        return weight
+
+    def of(self, k: int, terms: Iterable[str]) -> int:
+        """Return what these pairs add to the sum."""
+        place = (k + self._point) % _PRIME
+        return (
+            sum(map(self.__getitem__, terms)) * (place * place % _PRIME * place % _PRIME) % _PRIME
+        )
+
+
+_WEIGHTS_MAX: Final = 1_000_000
+
+
+def _hash(term: str, point: int) -> bytes:
+    return blake2b(term.encode(), digest_size=15, key=point.to_bytes(16)).digest()

@@ -1,0 +1,1 @@
+"""Edge: a synthetic hospital whose audit trail shows what CareTrail does; no person in it exists."""

@@ -1,0 +1,77 @@
+"""What an adapter observed: the one value from which every pattern makes its AuditEvent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from caretrail.patterns import codes
+
+if TYPE_CHECKING:
+    from caretrail.patterns.codes import Code
+
+Json = dict[str, Any]
+
+
+def reference(literal: str, display: str | None = None) -> Json:
+    """Return a literal Reference such as `Device/fhir-server`."""
+    return {"reference": literal, **({"display": display} if display else {})}
+
+
+def identified(value: str, *, system: str | None = None, display: str | None = None) -> Json:
+    """Return a logical Reference: an identifier of something that need not be a resource."""
+    identifier = {**({"system": system} if system else {}), "value": value}
+    return {"identifier": identifier, **({"display": display} if display else {})}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A client or a server, and where on the network it was."""
+
+    who: Json
+    address: str
+    address_type: str = "2"  # An IP address; "5" is a URI, the base of a FHIR server.
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """The human for whom something was done."""
+
+    who: Json
+    name: str | None = None
+    roles: tuple[Code, ...] = ()
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether the user is a patient, by the kind of resource that `who` names."""
+        return str(self.who.get("reference", "")).startswith("Patient/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """Something that a party saw happen; what is not known stays None.
+
+    `interaction` is a code of restful-interaction and "" for what is not REST. `query` is the raw
+    request as received, `query_text` the understood part of it. `jti` is the id of the access
+    token, `patient` the subject of the data, also where the user is that patient.
+    """
+
+    recorded: str
+    client: Machine
+    server: Machine
+    interaction: str = ""
+    user: User | None = None
+    patient: Json | None = None
+    resource: Json | None = None
+    resource_role: Code = codes.DOMAIN_RESOURCE
+    labels: tuple[Code, ...] = ()
+    query: bytes | None = None
+    query_text: str | None = None
+    request_id: str | None = None
+    jti: str | None = None
+    purposes: tuple[Code, ...] = ()
+    outcome: str = "0"
+    outcome_text: str | None = None
+    site: str | None = None
+    by_client: bool = False  # Both may record; the recording one is the source's observer.

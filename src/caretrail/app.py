@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
+import uvloop
 
 from caretrail import logs
 from caretrail.access import token
@@ -23,7 +25,7 @@ from caretrail.storage.sqlite import SqliteStorage
 from caretrail.transport.asgi import Application
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 
     from caretrail.config import Settings
 
@@ -56,25 +58,23 @@ class Server:
             self.metrics.watch(
                 waiting=lambda: self.repository.waiting, size=lambda: self.repository.size
             )
-            yield Application(
-                Service(
-                    self.repository,
-                    gate,
-                    public_url=settings.public_url,
-                    require_date=settings.require_date,
-                    event_bytes_max=settings.event_bytes_max,
-                    bundle_bytes_max=settings.bundle_bytes_max,
-                    bundle_entries_max=settings.bundle_entries_max,
-                    metrics=self.metrics.text,
-                ),
-                on_request=self.metrics.on_request,
+            service = Service(
+                self.repository,
+                gate,
+                public_url=settings.public_url,
+                require_date=settings.require_date,
+                event_bytes_max=settings.event_bytes_max,
+                bundle_bytes_max=settings.bundle_bytes_max,
+                bundle_entries_max=settings.bundle_entries_max,
+                metrics=self.metrics.text,
             )
+            yield Application(service, on_request=self.metrics.on_request)
         finally:
             await self.repository.close()
 
 
 async def serve(
-    settings: Settings, *, on_ready: Callable[[Server, str], Awaitable[None]] | None = None
+    settings: Settings, *, on_ready: Callable[[Server, str], Coroutine[None, None, None]] | None = None
 ) -> None:
     """Run until a signal to stop, then finish what was begun.
 
@@ -96,7 +96,7 @@ async def serve(
             timeout_graceful_shutdown=_STOP_SECONDS,
             ws="none",
         )
-        running = uvicorn.Server(config)
+        running = _Uvicorn(config)
         address = _address(listener)
         if settings.insecure_no_auth:
             _log.warning(
@@ -112,13 +112,23 @@ async def serve(
     _log.info("stopped")
 
 
+class _Uvicorn(uvicorn.Server):
+    """Stops on a signal like any other, but leaves the rest of the process to end by itself."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
 def run(
-    settings: Settings, *, on_ready: Callable[[Server, str], Awaitable[None]] | None = None
+    settings: Settings, *, on_ready: Callable[[Server, str], Coroutine[None, None, None]] | None = None
 ) -> None:
     """Serve in a new event loop."""
     logs.start(settings.log_level)
-    uvicorn.Config(app=None, loop="uvloop").setup_event_loop()
-    asyncio.run(serve(settings, on_ready=on_ready))
+    uvloop.run(serve(settings, on_ready=on_ready))
 
 
 def _settle() -> None:

@@ -127,3 +127,9 @@ def _truth(text: str) -> bool:
     if text in _FALSE:
         return False
     raise ValueError("neither true nor false")
+
+
+def help_of(name: str) -> str:
+    """Return what a setting is for."""
+    (text,) = (row.metadata["help"] for row in fields(Settings) if row.name == name)
+    return str(text)

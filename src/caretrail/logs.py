@@ -16,7 +16,7 @@ _OWN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        seconds = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "time": f"{seconds}.{int(record.msecs):03}Z",
             "level": record.levelname.lower(),
@@ -30,8 +30,6 @@ class _Json(logging.Formatter):
             frames = traceback.extract_tb(record.exc_info[2])
             line["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         return msgspec.json.encode(line, enc_hook=str).decode()
-
-    converter = time.gmtime
 
 
 def start(level: str) -> None:

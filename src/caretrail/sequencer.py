@@ -188,12 +188,12 @@ class _SubjectKeys(dict[str, Mac]):
     """Keys of subjects, kept for a while: the same few agents act again and again."""
 
     def __init__(self, tag_key: bytes) -> None:
-        self.tag_key = tag_key
+        self._tag_key = Mac(tag_key)
 
     def __missing__(self, subject: str) -> Mac:
         if len(self) >= _SUBJECTS_MAX:
             self.clear()
-        key = self[subject] = Mac(subject_key(self.tag_key, subject))
+        key = self[subject] = Mac(subject_key(self._tag_key, subject))
         return key
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import re
 from calendar import monthrange
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta as Rule
+
+from caretrail.fhir import strict_json
 
 # The primitives' shapes (FHIR R4, datatypes). Patterns cost more than the whole decoding, so only
 # rare elements have one: control characters and the white space that a uri or code must not hold
@@ -24,12 +26,27 @@ Uri = String
 Code = String
 Id = Annotated[str, Rule(pattern=r"^[A-Za-z0-9.-]{1,64}\Z")]
 Base64Binary = Annotated[str, Rule(min_length=4, pattern=r"^[A-Za-z0-9+/]+={0,2}\Z")]
-_DAY: Final = r"(?!0000)\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
-_TIME: Final = r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?(Z|[+-](0\d|1[0-3]):[0-5]\d|[+-]14:00)"
+# `[0-9]`, as `\d` would take the digits of every script.
+_DAY: Final = r"(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME: Final = (
+    r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
+    r"(Z|[+-](0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)"
+)
 Instant = Annotated[str, Rule(pattern=rf"^{_DAY}T{_TIME}\Z")]
 DateTime = Annotated[
-    str, Rule(pattern=rf"^(?!0000)\d{{4}}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01])(T{_TIME})?)?)?\Z")
+    str,
+    Rule(
+        pattern=rf"^(?!0000)[0-9]{{4}}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01])(T{_TIME})?)?)?\Z"
+    ),
 ]
+
+
+# JSON that is not judged here. At run time it must not be a union: msgspec would then take only
+# null for it.
+if TYPE_CHECKING:
+    Kept: TypeAlias = msgspec.Raw | None
+else:
+    Kept = msgspec.Raw
 
 
 class Struct(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
@@ -118,7 +135,7 @@ class Agent(Struct, frozen=True):
     media: Coding | None = None
     network: Network | None = None
     purposeOfUse: Concepts | None = None  # noqa: N815
-    extension: msgspec.Raw | None = None  # Judged by `validation`, read by profiles.
+    extension: Kept = None  # Judged by `validation`, read by profiles.
 
 
 class Source(Struct, frozen=True):
@@ -151,6 +168,14 @@ class Entity(Struct, frozen=True):
     detail: Annotated[list[Detail], Rule(min_length=1)] | None = None
 
 
+class Contained(Struct, frozen=True):
+    """What search needs of a contained resource; the rest stays in the bytes."""
+
+    resourceType: String  # noqa: N815
+    id: str | None = None
+    identifier: Kept = None
+
+
 class AuditEvent(Struct, frozen=True):
     """FHIR R4 AuditEvent."""
 
@@ -168,7 +193,8 @@ class AuditEvent(Struct, frozen=True):
     outcomeDesc: String | None = None  # noqa: N815
     purposeOfEvent: Concepts | None = None  # noqa: N815
     entity: Annotated[list[Entity], Rule(min_length=1)] | None = None
-    modifierExtension: msgspec.Raw | None = None  # noqa: N815
+    modifierExtension: Kept = None  # noqa: N815
+    contained: list[Contained] | None = None
 
 
 _decoder: Final = msgspec.json.Decoder(AuditEvent)
@@ -197,8 +223,32 @@ def decode(body: bytes) -> AuditEvent | None:
 
 
 def read(body: bytes) -> AuditEvent:
-    """Return the elements of a valid R4 event, leaving out members that are not named here."""
-    return _decoder.decode(body)
+    """Return the elements of a valid R4 event, leaving out members that are not named here.
+
+    White space in base64 and the nulls beside extensions of values are left out too. A `requestor`
+    that only has extensions counts as false, and a detail whose type only has those is left out.
+    """
+    try:
+        return _decoder.decode(body)
+    except msgspec.ValidationError:
+        return _decoder.decode(strict_json.encode(_plain(strict_json.parse(body).tree)))
+
+
+def _plain(tree: Any) -> Any:
+    """Return `tree` without what is valid in FHIR but has no place in the structures."""
+    if isinstance(tree, list):
+        return [_plain(part) for part in tree if part is not None]
+    if not isinstance(tree, dict):
+        return tree
+    plain = {name: _plain(part) for name, part in tree.items()}
+    for name in ("query", "valueBase64Binary"):
+        if isinstance(plain.get(name), str):
+            plain[name] = "".join(plain[name].split())
+    if "_requestor" in plain:
+        plain.setdefault("requestor", False)
+    if isinstance(plain.get("detail"), list):
+        plain["detail"] = [row for row in plain["detail"] if "type" in row]
+    return {name: part for name, part in plain.items() if part != []}
 
 
 # Every escape but those of the reverse solidus and of characters that a string may hold.
@@ -207,9 +257,9 @@ _ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bf]|u0022|u[dD][89a-fA-F])")
 
 def _holds(event: AuditEvent) -> bool:
     """Check what the types cannot say: real days, white space, sev-1, one value a detail."""
-    if event.period is not None or event.modifierExtension is not None:
+    if event.period or event.modifierExtension is not None or event.contained is not None:
         return False
-    if event.recorded[8] > "2" and not _is_day(event.recorded):
+    if event.recorded[8:10] > "28" and not _is_day(event.recorded):
         return False
     words = [event.type.system, event.type.code]
     _add_codings(words, event.subtype)
@@ -231,7 +281,7 @@ def _holds(event: AuditEvent) -> bool:
             return False
     # A uri has no white space; a code may have single spaces, but `validation` sees to those.
     text = "".join(filter(None, words))
-    return len(text.split()) == 1 if text else True
+    return text.split() == [text] if text else True
 
 
 def _add_agent(words: list[str | None], agent: Agent) -> None:
@@ -262,13 +312,15 @@ def _add_entity(words: list[str | None], entity: Entity) -> bool:
             words += (coding.system, coding.code)
     _add_codings(words, entity.securityLabel)
     _add_reference(words, entity.what)
-    return entity.what is None or (entity.what.reference or "/")[0] != "#"
+    return True
 
 
 def _add_reference(words: list[str | None], reference: Reference | None) -> None:
     if reference is None:
         return
     words.append(reference.type)
+    if reference.reference is not None and reference.reference[0] == "#":
+        words.append(" ")  # Its contained resource (ref-1) is looked for by `validation`.
     identifier = reference.identifier
     if identifier is not None:
         words.append(identifier.system)

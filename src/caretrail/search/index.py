@@ -8,7 +8,7 @@ from caretrail.limits import WORDS_MAX
 from caretrail.search import displays, reference, string, token, uri
 from caretrail.search import elements as of
 from caretrail.search.fold import words
-from caretrail.search.parameters import INDEXED, SHAPED, Type
+from caretrail.search.parameters import INDEXED, Type
 from caretrail.search.term import spell
 from caretrail.search.text import OVERFLOW, WORDS
 
@@ -22,7 +22,7 @@ SHAPE: Final = "sh"
 ORGANISATION: Final = "og"
 PRODUCER: Final = "pr"
 
-_LISTED: Final = tuple((row.key, row.type, row.values, row.lookup is None) for row in SHAPED)
+_LISTED: Final = tuple((row.key, row.type, row.values) for row in INDEXED)
 
 
 def terms(facts: Facts) -> set[str]:
@@ -30,13 +30,11 @@ def terms(facts: Facts) -> set[str]:
     found: set[str] = set()
     shown: list[tuple[str, str]] = []
     shape = SHAPE
-    for key, kind, values, is_indexed in _LISTED:
+    for key, kind, values in _LISTED:
         elements: Iterable[Any] = values(facts)
         if not elements:
             continue
         shape += key
-        if not is_indexed:
-            continue
         if kind is Type.TOKEN:
             for element in elements:
                 if element.code is not None or element.system is not None:

@@ -170,14 +170,15 @@ PARAMETERS: Final = (
     SearchParameter("flag", Type.TOKEN, "fl", "", lambda r: of.flags(r.record), "What the repository noticed: profile-unmet, key-conflict, suspected-duplicate, clock-skew, converted"),
     SearchParameter("outcome-desc", Type.STRING, "od", "AuditEvent.outcomeDesc", lambda r: (r.event.outcomeDesc,) if r.event.outcomeDesc else (), "Description of the outcome"),
     SearchParameter("purpose", Type.TOKEN, "pu", "AuditEvent.purposeOfEvent | AuditEvent.agent.purposeOfUse", lambda r: of.purposes(r.event), "Purpose of use of the event or of an agent"),
-    SearchParameter("request-id", Type.TOKEN, "rq", "AuditEvent.entity.where(type.code = 'XrequestId').what.identifier", lambda r: of.request_ids(r.event), "X-Request-Id of the HTTP exchange (BALP)", lookup=lambda value: value.node("ei"), is_identifier=True),
+    SearchParameter("request-id", Type.TOKEN, "", "AuditEvent.entity.where(type.code = 'XrequestId').what.identifier", lambda r: of.request_ids(r.event), "X-Request-Id of the HTTP exchange (BALP)", lookup=lambda value: value.node("ei"), is_identifier=True),
     SearchParameter("sequence", Type.NUMBER, "", "", lambda r: (r.record.entry,), "Receipt sequence: the event's index in the log"),
-    SearchParameter("user", Type.TOKEN, "us", "AuditEvent.agent.where(requestor = true)", lambda r: of.users(r.event), "The user: alternative id, name, identifier or reference of the agent that asked", lookup=_user),
+    SearchParameter("user", Type.TOKEN, "", "AuditEvent.agent.where(requestor = true)", lambda r: of.users(r.event), "The user: alternative id, name, identifier or reference of the agent that asked", lookup=_user),
 )  # fmt: skip
 
 BY_CODE: Final = {row.code: row for row in PARAMETERS}
-# What `:missing` can ask the index: each event's shape names the parameters that it has.
-SHAPED: Final = tuple(row for row in PARAMETERS if row.key and row.type is not Type.SPECIAL)
-INDEXED: Final = tuple(row for row in SHAPED if row.lookup is None)
-assert len({row.key for row in SHAPED}) == len(SHAPED)
-assert all(len(row.key) == 2 for row in SHAPED)
+# Every event has a term for each of these, and one more that names those that it has.
+INDEXED: Final = tuple(
+    row for row in PARAMETERS if row.key and row.type is not Type.SPECIAL and row.lookup is None
+)
+assert len({row.key for row in INDEXED}) == len(INDEXED)
+assert all(len(row.key) == 2 for row in INDEXED)

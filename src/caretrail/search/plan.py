@@ -102,6 +102,9 @@ class _Builder:
 
     def _add_missing(self, clause: Clause) -> None:
         parameter, key = clause.parameter, clause.parameter.key
+        if parameter.lookup is not None:
+            self.exact = False
+            return
         if not key or parameter.type is Type.SPECIAL:  # Every event has these.
             if clause.missing:
                 self.nodes.append(NOTHING)

@@ -88,9 +88,9 @@ def commitment(salt: bytes, content: bytes) -> bytes:
     return Mac(salt).digest(CONTENT, content)
 
 
-def subject_key(tag_key: bytes, subject: str) -> bytes:
+def subject_key(tag_key: Mac, subject: str) -> bytes:
     """Return the key by which one patient's or one agent's entries can be recognised."""
-    return Mac(tag_key).digest(subject.encode(errors="surrogatepass"))
+    return tag_key.digest(subject.encode(errors="surrogatepass"))
 
 
 def tag(key: Mac, event: bytes) -> bytes:

@@ -12,7 +12,6 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from caretrail.errors import ConfigurationError, Error, VerificationError
@@ -27,7 +26,7 @@ from caretrail.sequencer import (
     fingerprint,
     key_of,
 )
-from caretrail.storage.bodies import Bodies
+from caretrail.storage.bodies import Bodies, shipped
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
@@ -123,6 +122,9 @@ class _Verification:
         self._identity = Identity(properties["log"], properties["tag-key"])
         dictionaries = dict(db.execute("SELECT number, data FROM dictionary"))
         self._reader = Searcher(db, Bodies(dictionaries))
+        for number, data in dictionaries.items():
+            if data != shipped(number):
+                self._report.add(None, f"dictionary {number} is not the one of the package")
         self._weights = _Weights()
         self._terms = 0
         self._hours: Counter[int] = Counter()
@@ -143,8 +145,9 @@ class _Verification:
     def _walk(self, size: int) -> Tree:
         """Grow the tree from the events, and compare everything that stands beside each."""
         tree, expected = Tree(), 0
-        stated = dict(self._db.execute("SELECT size, root FROM checkpoint"))
-        stated |= dict(self._db.execute("SELECT size, root FROM head"))
+        stated: dict[int, set[bytes]] = {}
+        for said, root in self._db.execute(_STATED):
+            stated.setdefault(said, set()).add(root)
         nodes = {(level, place): h for level, place, h in self._db.execute("SELECT * FROM node")}
         for row in self._db.execute("SELECT entry, k, hash FROM leaf ORDER BY entry"):
             entry, k, leaf = row
@@ -156,7 +159,7 @@ class _Verification:
             for node in complete:
                 if nodes.pop((node.level, node.place), None) != node.hash:
                     self._report.add(entry, "a node of the tree is not the hash of its leaves")
-            if tree.size in stated and stated.pop(tree.size) != tree.root():
+            if tree.size in stated and stated.pop(tree.size) != {tree.root()}:
                 self._report.add(entry, "the tree up to here is not the one that was recorded")
             expected = entry + 1
             if not expected % 1_000:
@@ -219,22 +222,21 @@ class _Verification:
 
     def _find_terms(self, size: int) -> None:
         """Name the events whose terms in the index are not theirs, some at a time."""
-        first = 0
         known = {k for (k,) in self._db.execute("SELECT k FROM event")}
         if any(k not in known for _, k in self._postings()):
             self._report.add(None, "the index has terms of an event that is not there")
-        while first < size:
-            events = list(islice(self._reader.entries(first, size), _DOCUMENTS_AT_ONCE))
-            self._find_among(events)
-            first += max(1, len(events))
+        for first in range(0, size, _DOCUMENTS_AT_ONCE):
+            self._find_among(range(first, min(size, first + _DOCUMENTS_AT_ONCE)))
 
-    def _find_among(self, events: Iterable[Record]) -> None:
+    def _find_among(self, entries: Iterable[int]) -> None:
         wanted: dict[int, tuple[int, set[str]]] = {}
-        for record in events:
-            (k,) = self._db.execute(
-                "SELECT k FROM leaf WHERE entry = ?", (record.entry,)
-            ).fetchone()
-            wanted[k] = (record.entry, index.terms(Facts(record)))
+        for entry in entries:
+            row = self._db.execute("SELECT k FROM leaf WHERE entry = ?", (entry,)).fetchone()
+            try:
+                (record,) = self._reader.entries(entry, entry + 1)
+            except (Error, ValueError, TypeError):
+                continue  # `_check` has named it.
+            wanted[row[0]] = (entry, index.terms(Facts(record)))
         extra: set[int] = set()
         for term, k in self._postings():
             if k in wanted:
@@ -248,6 +250,7 @@ class _Verification:
             self._report.add(entry, "a term of the event is missing in the index")
 
 
+_STATED: Final = "SELECT size, root FROM checkpoint UNION SELECT size, root FROM head"
 _EVENT: Final = "SELECT k, entry, salt, irregular FROM event WHERE k = ?"
 
 

@@ -1,0 +1,253 @@
+"""POST of a Bundle to the base: batch, transaction and collection (FHIR R4, http, transaction)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from caretrail.api import negotiation, retrieve
+from caretrail.api.entries import Entry, read_entries
+from caretrail.api.failure import at_entry, refusal
+from caretrail.api.http import ETAG, Request, Response
+from caretrail.api.record import condition_query, flag_warnings, location, sender, told
+from caretrail.errors import (
+    Error,
+    ImmutableError,
+    InvalidError,
+    Issue,
+    NotFoundError,
+    PreconditionError,
+    TooCostlyError,
+)
+from caretrail.fhir import intake
+from caretrail.fhir.intake import Form
+from caretrail.fhir.operation_outcome import outcome_bytes
+from caretrail.fhir.served import served
+from caretrail.fhir.temporal import format_instant
+from caretrail.limits import ISSUES_MAX
+from caretrail.repository import Refused, Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from caretrail.api.negotiation import Content
+    from caretrail.api.service import Service
+    from caretrail.search.query import Query
+    from caretrail.storage.contract import Stored
+
+# A read in a batch may take as long as any search; a few are a courtesy to clients.
+READS_MAX: Final = 10
+_MORE: Final = Issue("incomplete", "there are more problems than are listed here")
+
+
+async def process(request: Request, service: Service) -> Response:
+    """FHIR batch and transaction; a collection is taken as a batch of creates."""
+    content = negotiation.content(request)
+    bundle = read_entries(request.body, xml=content.xml, entries_max=service.bundle_entries_max)
+    work = _Work(request, service, content, bundle.entries)
+    if bundle.type == "transaction":
+        return await work.transaction()
+    return await work.batch()
+
+
+class _Work:
+    """The entries of one Bundle on their way; answers stay in the order of the entries."""
+
+    def __init__(
+        self, request: Request, service: Service, content: Content, entries: Sequence[Entry]
+    ) -> None:
+        self._request = request
+        self._service = service
+        self._content = content
+        self._entries = entries
+        self._returns = negotiation.preference(request).returns
+        self._answers: list[Any] = [None] * len(entries)
+        self._submissions: dict[int, Submission] = {}
+        self._refused: list[Refused] = []
+
+    async def batch(self) -> Response:
+        """Answer each entry for itself; the good ones are committed together."""
+        later: list[Callable[[], Awaitable[None]]] = []
+        reads = 0
+        for index, entry in enumerate(self._entries):
+            try:
+                if entry.method in ("GET", "HEAD"):
+                    reads += 1
+                    later.append(self._reading(index, allowed=reads <= READS_MAX))
+                elif entry.if_none_exist is None:
+                    self._submissions[index] = self._taken(entry)
+                else:
+                    later.append(self._conditional(index, self._taken(entry)))
+            except Error as error:
+                self._refuse(index, error)
+        await self._append()
+        for one in later:
+            await one()
+        if self._refused:
+            await self._service.repository.quarantine(self._refused, sender=sender(self._request))
+        return self._response("batch-response")
+
+    async def transaction(self) -> Response:
+        """Record all entries, or none of them when any cannot be."""
+        status = 0
+        issues: list[Issue] = []
+        conditions: dict[int, Query] = {}
+        for index, entry in enumerate(self._entries):
+            try:
+                self._submissions[index] = self._taken(entry)
+                if entry.if_none_exist is not None:
+                    conditions[index] = self._condition(entry)
+            except Error as error:
+                status = status or error.status
+                issues += at_entry(error, index)
+        if issues:
+            more = (_MORE,) if len(issues) > ISSUES_MAX else ()
+            return refusal(status, (*issues[:ISSUES_MAX], *more))
+        for index, condition in conditions.items():
+            try:
+                await self._look_for(index, condition)
+            except Error as error:
+                return refusal(error.status, at_entry(error, index))
+        await self._append()
+        return self._response("transaction-response")
+
+    def _taken(self, entry: Entry) -> Submission:
+        """Return the event of an entry that is a create, or raise why it is none."""
+        if entry.method != "POST":
+            raise ImmutableError("an entry can only be a create: an audit event is never changed")
+        if entry.url.removeprefix(self._request.base).strip("/") != "AuditEvent":
+            raise NotFoundError("a create goes to AuditEvent, the only type that is kept here")
+        if entry.resource is None:
+            what = "an entry without a resource creates nothing"
+            raise InvalidError((Issue("required", what, "AuditEvent"),))
+        xml, release = self._content
+        taken = intake.parse(entry.resource, xml=xml, release=release)
+        return Submission(entry.resource, taken.form, taken.event)
+
+    def _condition(self, entry: Entry) -> Query:
+        return condition_query(entry.if_none_exist or "", self._request.base, self._service)
+
+    async def _append(self) -> None:
+        """Commit what was taken, in one transaction."""
+        if not self._submissions:
+            return
+        stored = await self._service.repository.append(
+            list(self._submissions.values()), sender=sender(self._request)
+        )
+        for index, one in zip(self._submissions, stored, strict=True):
+            self._answers[index] = self._stored(one, self._submissions[index])
+
+    def _conditional(self, index: int, submission: Submission) -> Callable[[], Awaitable[None]]:
+        """Return what records an entry with `ifNoneExist`, in a transaction of its own."""
+        unless = self._condition(self._entries[index])
+
+        async def record() -> None:
+            try:
+                (stored,) = await self._service.repository.append(
+                    [submission], sender=sender(self._request), unless=unless
+                )
+            except PreconditionError as error:
+                self._refuse(index, error)
+            else:
+                self._answers[index] = self._stored(stored, submission)
+
+        return record
+
+    async def _look_for(self, index: int, condition: Query) -> None:
+        """Answer an entry of a transaction whose condition finds an event.
+
+        An event that comes between this look and the commit is not seen: then both are kept.
+        """
+        page = await self._service.repository.search(condition)
+        if len(page.records) > 1:
+            raise PreconditionError("several events fit the condition")
+        for found in page.records:
+            del self._submissions[index]
+            self._answers[index] = _answer(
+                200, found.id, received=found.received, base=self._request.base
+            )
+
+    def _reading(self, index: int, *, allowed: bool) -> Callable[[], Awaitable[None]]:
+        async def read() -> None:
+            try:
+                if not allowed:
+                    raise TooCostlyError(f"a batch may hold {READS_MAX} reads and searches")
+                self._answers[index] = await self._read(self._entries[index])
+            except Error as error:
+                self._answers[index] = _failed(error)
+
+        return read
+
+    async def _read(self, entry: Entry) -> Any:
+        path, _, query = entry.url.removeprefix(self._request.base).strip("/").partition("?")
+        handler = retrieve.read
+        captures: tuple[str, ...] = ()
+        match path.split("/"):
+            case ["AuditEvent"]:
+                handler = retrieve.search
+            case ["AuditEvent", event_id]:
+                captures = (event_id,)
+            case ["AuditEvent", event_id, "_history", version]:
+                captures = (event_id, version)
+            case _:
+                raise NotFoundError("there is nothing at this address")
+        headers = {b"prefer": self._request.headers.get(b"prefer", b"")}
+        inner = self._request._replace(
+            method="GET", query=query, headers=headers, body=b"", captures=captures
+        )
+        response = await handler(inner, self._service)
+        return {"resource": Raw(response.body), "response": {"status": _status(response.status)}}
+
+    def _refuse(self, index: int, error: Error) -> None:
+        """Answer an entry with its problems, and keep it for its sender."""
+        self._answers[index] = _failed(error)
+        resource = self._entries[index].resource
+        if resource is not None:
+            self._refused.append(Refused(resource, tuple(error.issues())))
+
+    def _stored(self, stored: Stored, submission: Submission) -> Any:
+        answer = _answer(
+            201 if stored.created else 200,
+            stored.id,
+            received=stored.received,
+            base=self._request.base,
+        )
+        # Unlike after a single create, the resource is sent back only to those who ask for it.
+        if self._returns == "representation" and stored.created:
+            view = intake.view(submission.body, Form(submission.form))
+            event = served(view, event_id=stored.id, received_ms=stored.received)
+            return {"resource": Raw(event), **answer}
+        if self._returns == "OperationOutcome":
+            answer["response"]["outcome"] = Raw(outcome_bytes(told(stored, submission.event)))
+        elif stored.flags:
+            answer["response"]["outcome"] = Raw(outcome_bytes(flag_warnings(stored)))
+        return answer
+
+    def _response(self, kind: str) -> Response:
+        bundle: dict[str, Any] = {"resourceType": "Bundle", "type": kind}
+        if self._answers:  # An empty array is no valid FHIR.
+            bundle["entry"] = self._answers
+        return Response(200, msgspec.json.encode(bundle))
+
+
+def _answer(status: int, event_id: str, *, received: int, base: str) -> dict[str, Any]:
+    return {
+        "response": {
+            "status": _status(status),
+            "location": location(event_id, base),
+            "etag": ETAG,
+            "lastModified": format_instant(received),
+        }
+    }
+
+
+def _failed(error: Error) -> dict[str, Any]:
+    outcome = Raw(outcome_bytes(error.issues()))
+    return {"response": {"status": _status(error.status), "outcome": outcome}}
+
+
+def _status(status: int) -> str:
+    return f"{status} {HTTPStatus(status).phrase}"

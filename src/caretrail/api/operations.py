@@ -1,0 +1,139 @@
+"""The operations beyond search and create, and their OperationDefinitions (FHIR R4, operations)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+CANONICAL: Final = "urn:caretrail:OperationDefinition:"
+
+
+class Parameter(NamedTuple):
+    """One parameter of an operation; `max` is a number or `*`."""
+
+    name: str
+    use: str
+    min: int
+    max: str
+    type: str | None
+    documentation: str
+    parts: tuple[Parameter, ...] = ()
+
+
+class Operation(NamedTuple):
+    """One operation on AuditEvent: on the type, or with `on_instance` on one event."""
+
+    code: str
+    description: str
+    parameters: tuple[Parameter, ...]
+    on_instance: bool = False
+
+    @property
+    def id(self) -> str:
+        """Return the logical id of the definition."""
+        return f"AuditEvent-{self.code}"
+
+    @property
+    def url(self) -> str:
+        """Return the canonical URL of the definition."""
+        return CANONICAL + self.id
+
+    def definition(self) -> dict[str, Any]:
+        """Return the OperationDefinition."""
+        return {
+            "resourceType": "OperationDefinition",
+            "id": self.id,
+            "url": self.url,
+            "name": self.code.capitalize(),
+            "status": "active",
+            "kind": "operation",
+            "description": self.description,
+            "affectsState": False,
+            "code": self.code,
+            "resource": ["AuditEvent"],
+            "system": False,
+            "type": not self.on_instance,
+            "instance": self.on_instance,
+            "parameter": [_parameter(row) for row in self.parameters],
+        }
+
+
+def _parameter(row: Parameter) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": row.name,
+        "use": row.use,
+        "min": row.min,
+        "max": row.max,
+        "documentation": row.documentation,
+    }
+    if row.type is not None:
+        found["type"] = row.type
+    if row.parts:
+        found["part"] = [_parameter(part) for part in row.parts]
+    return found
+
+
+_COUNT: Final = Parameter("count", "out", 1, "1", "integer", "How many events")
+
+# A row here is the whole of an operation's definition; its route is a row of the router.
+OPERATIONS: Final = (
+    Operation(
+        "original",
+        "The bytes of the event exactly as they were received, in the media type that they came in",
+        (Parameter("return", "out", 1, "1", "Binary", "The received bytes"),),
+        on_instance=True,
+    ),
+    Operation(
+        "stats",
+        "How many events fit a search, by values of search parameters and by time; every search"
+        " parameter of AuditEvent can be given beside these",
+        (
+            Parameter("_by", "in", 0, "*", "string", "Codes of search parameters, comma separated"),
+            Parameter("_interval", "in", 0, "1", "code", "hour, day, month or year"),
+            Parameter("total", "out", 0, "1", "integer", "How many events fit"),
+            Parameter(
+                "estimated",
+                "out",
+                1,
+                "1",
+                "boolean",
+                "Whether the facets are those of the newest events only",
+            ),
+            Parameter("interval", "out", 0, "1", "code", "The interval that was asked for"),
+            Parameter(
+                "bucket",
+                "out",
+                0,
+                "*",
+                None,
+                "One stretch of time, by `recorded` in UTC",
+                (Parameter("start", "out", 1, "1", "instant", "Its first instant"), _COUNT),
+            ),
+            Parameter(
+                "facet",
+                "out",
+                0,
+                "*",
+                None,
+                "The values of one search parameter",
+                (
+                    Parameter("parameter", "out", 1, "1", "code", "The search parameter's code"),
+                    Parameter(
+                        "value",
+                        "out",
+                        0,
+                        "*",
+                        None,
+                        "One of its values",
+                        (
+                            Parameter("value", "out", 1, "1", "string", "As a search takes it"),
+                            Parameter("display", "out", 0, "1", "string", "As people know it"),
+                            _COUNT,
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
+
+BY_ID: Final = {row.id: row for row in OPERATIONS}

@@ -1,0 +1,76 @@
+"""The Bundle that answers a search (FHIR R4, search, 3.1.1.2; http, paging)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import msgspec
+
+from caretrail.api.subset import subset
+from caretrail.fhir import intake
+from caretrail.fhir.intake import Form
+from caretrail.fhir.operation_outcome import outcome
+from caretrail.fhir.served import served
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from caretrail.api.http import Pairs
+    from caretrail.repository import Page
+    from caretrail.search.query import Query
+    from caretrail.search.record import Record
+
+
+def searchset(
+    query: Query, page: Page, included: Sequence[Record], *, base: str, formats: Pairs
+) -> bytes:
+    """Return the Bundle of one page as JSON; the events in it are not read, only cut and joined."""
+    bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset"}
+    if page.total is not None and (not page.estimated or query.total == "estimate"):
+        bundle["total"] = page.total
+    bundle["link"] = _links(query, page, base, formats)
+    entries: list[Any] = []
+    if query.summary != "count":
+        entries = [_entry(record, query, base, "match") for record in page.records]
+        entries += [_entry(record, query, base, "include") for record in included]
+        if query.ignored:
+            entries.append({"resource": outcome(query.ignored), "search": {"mode": "outcome"}})
+    if entries:  # An empty array is no valid FHIR.
+        bundle["entry"] = entries
+    return msgspec.json.encode(bundle)
+
+
+def _entry(record: Record, query: Query, base: str, mode: str) -> dict[str, Any]:
+    view = intake.view(record.body, Form(record.form))
+    event = served(view, event_id=record.id, received_ms=record.received)
+    if query.summary is not None or query.elements:
+        event = subset(event, query.summary, query.elements)
+    return {
+        "fullUrl": f"{base}/AuditEvent/{record.id}",
+        "resource": msgspec.Raw(event),
+        "search": {"mode": mode},
+    }
+
+
+def _links(query: Query, page: Page, base: str, formats: Pairs) -> list[dict[str, str]]:
+    """Return the links; `self` names only what was applied, so that its reader sees what was not."""
+    applied = [*query.applied, *formats]
+    here = [*applied, ("_page", query.page)] if query.page else applied
+    links = [{"relation": "self", "url": _address(base, here)}]
+    for relation, cursor in (
+        ("first", page.first),
+        ("previous", page.previous),
+        ("next", page.next),
+    ):
+        if cursor is not None:
+            links.append(
+                {"relation": relation, "url": _address(base, [*applied, ("_page", cursor)])}
+            )
+    return links
+
+
+def _address(base: str, pairs: Pairs) -> str:
+    # What a query may hold as it is (RFC 3986, 3.4), without what separates or is read as a space.
+    text = "&".join(f"{quote(name, safe=':.')}={quote(value, safe='/:,')}" for name, value in pairs)
+    return f"{base}/AuditEvent?{text}" if text else f"{base}/AuditEvent"

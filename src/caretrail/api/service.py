@@ -1,0 +1,41 @@
+"""What the interactions work with; the application wires it once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from caretrail.limits import BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, EVENT_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caretrail.access.decision import Gate
+    from caretrail.repository import Repository
+
+
+def _no_metrics() -> bytes:
+    return b""
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Service(NamedTuple):
+    """The repository, who may use it, and the settings that interactions read.
+
+    `public_url` is the address of this server as its clients see it, without `/fhir`; "" takes it
+    from each request. `require_date` refuses a search without a date (ITI-81, strict). `now` is in
+    milliseconds since 1970.
+    """
+
+    repository: Repository
+    gate: Gate
+    public_url: str = ""
+    require_date: bool = False
+    event_bytes_max: int = EVENT_BYTES_MAX
+    bundle_bytes_max: int = BUNDLE_BYTES_MAX
+    bundle_entries_max: int = BUNDLE_ENTRIES_MAX
+    metrics: Callable[[], bytes] = _no_metrics
+    now: Callable[[], int] = _milliseconds

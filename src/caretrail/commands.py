@@ -1,0 +1,130 @@
+"""What the commands `load`, `check` and `demo` do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final
+
+from caretrail.demo import hospital, incidents
+from caretrail.errors import Error
+from caretrail.fhir import doctor, intake
+from caretrail.loading import Loader, Source, portions, read
+from caretrail.repository import Repository, Sender
+from caretrail.storage.sqlite import SqliteStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from caretrail.app import Server
+    from caretrail.config import Settings
+
+_PROBLEMS_SHOWN: Final = 20
+_DAYS: Final = 30
+
+
+async def load_files(
+    settings: Settings, files: Sequence[Path], *, skip: int, bar: Any, say: Callable[[str], None]
+) -> int:
+    """Load the files into the data folder; return the exit code."""
+    repository = Repository(SqliteStorage(settings.folder))
+    refused = 0
+    try:
+        for file in files:
+            loader = Loader(repository, Sender(settings.producer, settings.organisation))
+            task = bar.add_task(file.name, total=None)
+            try:
+                for portion in portions(read(file), skip=skip):
+                    progress = await loader.take(portion)
+                    bar.update(task, completed=progress.number)
+            except (Error, KeyboardInterrupt) as error:
+                say(f"{file}: stopped; go on with --skip {loader.progress.number}")
+                if isinstance(error, Error):
+                    raise
+                return 130
+            refused += loader.progress.refused
+            _report(file, loader, say)
+    finally:
+        await repository.close()
+    return 1 if refused else 0
+
+
+def _report(file: Path, loader: Loader, say: Callable[[str], None]) -> None:
+    for number, error in loader.problems[:_PROBLEMS_SHOWN]:
+        for issue in error.issues():
+            say(f"{file}:{number}: {issue.expression} {issue.diagnostics}")
+    done = loader.progress
+    say(f"{file}: {done.stored} stored, {done.repeated} there before, {done.refused} in quarantine")
+
+
+def check_files(files: Sequence[Path], *, mend: bool, say: Callable[[str], None]) -> int:
+    """Examine every event of the files; return 0 when each meets what it claims."""
+    failed = 0
+    for file in files:
+        for source in read(file):
+            try:
+                found = intake.parse(source.body, xml=source.xml)
+            except Error as error:
+                failed += 1
+                for issue in error.issues():
+                    say(f"{file}:{source.number}: {issue.expression} {issue.diagnostics}")
+                continue
+            body = intake.view(source.body, intake.Form(found.form))
+            if mend:
+                say(doctor.mend(body).decode())
+                continue
+            failed += _examined(f"{file}:{source.number}", body, say)
+    return 1 if failed else 0
+
+
+def _examined(place: str, body: bytes, say: Callable[[str], None]) -> bool:
+    """Say what the doctor found; return whether a claim is not met."""
+    diagnosis = doctor.examine(body)
+    for line in diagnosis.lines():
+        say(f"{place}: {line}")
+    return not diagnosis.holds
+
+
+class Hospital:
+    """The synthetic hospital of the demonstration, loaded while the server already runs."""
+
+    def __init__(self, *, events: int, seed: int, say: Callable[[str], None]) -> None:
+        self._events, self._seed, self._say = events, seed, say
+
+    async def move_in(self, server: Server, address: str) -> None:
+        """Say where everything is, then load the hospital."""
+        say, folder = self._say, server.settings.folder
+        say(address)
+        say("Posts are taken. A line to try (it finds failed events):")
+        say(
+            f"  curl -H 'Authorization: Bearer {server.secret}'"
+            f" '{address}/fhir/AuditEvent?outcome=4,8,12&_count=3&_pretty=true'"
+        )
+        marker = folder / "incidents.json"
+        if marker.exists():
+            say(f"The hospital is in {folder} already; its incidents are in {marker}.")
+            return
+        now = int(time.time() * 1000)
+        started = time.monotonic()
+        loader = Loader(server.repository, Sender("hospital"))
+        bodies = hospital.events(
+            seed=self._seed, count=self._events, end_milliseconds=now, days=_DAYS
+        )
+        tenth = 0
+        for portion in portions(_sources(bodies), skip=0):
+            done = await loader.take(portion)
+            if done.number * 10 // self._events > tenth:
+                tenth = done.number * 10 // self._events
+                say(f"  {done.number} of {self._events} events of the synthetic hospital")
+            await asyncio.sleep(0)  # Others want to be answered in between.
+        plan = incidents.plan(seed=self._seed, end_milliseconds=now, days=_DAYS)
+        marker.write_text(incidents.to_json(plan), encoding="utf-8")
+        seconds = time.monotonic() - started
+        say(f"{self._events} events in {seconds:.0f} s; {len(plan)} incidents are told in {marker}.")
+        say(f"Is the log whole? In another terminal: .venv/bin/caretrail verify {folder}")
+
+
+def _sources(bodies: Iterator[bytes]) -> Iterator[Source]:
+    return (Source(number, body, xml=False) for number, body in enumerate(bodies, 1))

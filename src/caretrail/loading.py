@@ -1,0 +1,128 @@
+"""Reading files of events: NDJSON, one event or one Bundle in JSON or XML."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from caretrail.errors import Error, InvalidError, TooLargeError
+from caretrail.fhir import intake, xml
+from caretrail.repository import Refused, Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from caretrail.repository import Repository, Sender
+
+# One commit's worth: large enough to be fast, small enough to show progress.
+_EVENTS_AT_ONCE: Final = 500
+_FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # Of a file that is not NDJSON: it is read whole.
+
+
+class Source(NamedTuple):
+    """An event in a file: where it stands, counted from 1, and its bytes."""
+
+    number: int
+    body: bytes
+    xml: bool
+
+
+class Progress(NamedTuple):
+    """How far a load is; `number` is the last line or entry that was taken care of."""
+
+    number: int
+    stored: int
+    repeated: int
+    refused: int
+
+
+class _Bundle(msgspec.Struct):
+    resourceType: str  # noqa: N815
+    entry: list[_Entry] | None = None
+
+
+class _Entry(msgspec.Struct):
+    resource: msgspec.Raw
+
+
+def read(path: Path) -> Iterator[Source]:
+    """Yield the events of a file; the first bytes say what it is. Raises InvalidError."""
+    with path.open("rb") as file:
+        head = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+        file.seek(0)
+        if head.startswith(b"<"):
+            yield from _whole(xml.to_json(_all(path)), is_xml=True, original=_all(path))
+        elif path.suffix in (".ndjson", ".jsonl") or b"\n{" in head:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield Source(number, line.strip(), xml=False)
+        else:
+            yield from _whole(_all(path), is_xml=False, original=b"")
+
+
+def _all(path: Path) -> bytes:
+    if path.stat().st_size > _FILE_BYTES_MAX:
+        raise TooLargeError("a file that is not NDJSON may not be larger than 256 MiB")
+    return path.read_bytes()
+
+
+def _whole(body: bytes, *, is_xml: bool, original: bytes) -> Iterator[Source]:
+    try:
+        bundle = msgspec.json.decode(body, type=_Bundle)
+    except msgspec.MsgspecError as error:
+        raise InvalidError("the file is neither NDJSON nor a resource of FHIR") from error
+    if bundle.resourceType != "Bundle":
+        yield Source(1, original if is_xml else body, xml=is_xml)
+        return
+    for number, entry in enumerate(bundle.entry or (), 1):
+        yield Source(number, bytes(entry.resource), xml=False)
+
+
+class Loader:
+    """Stores events in portions; what was stored is known after each, so a load can go on later."""
+
+    def __init__(self, repository: Repository, sender: Sender) -> None:
+        self._repository, self._sender = repository, sender
+        self.progress = Progress(0, 0, 0, 0)
+        self.problems: list[tuple[int, Error]] = []
+
+    async def take(self, sources: list[Source]) -> Progress:
+        """Store one portion; events that are refused are kept in quarantine."""
+        events, refused = [], []
+        for source in sources:
+            try:
+                found = intake.parse(source.body, xml=source.xml)
+                events.append(Submission(source.body, found.form, found.event))
+            except (InvalidError, TooLargeError) as error:
+                self.problems.append((source.number, error))
+                refused.append(Refused(source.body, error.issues()))
+        stored = []
+        if events:
+            stored = await self._repository.append(events, sender=self._sender, is_backfill=True)
+        if refused:
+            await self._repository.quarantine(refused, sender=self._sender)
+        new = sum(one.created for one in stored)
+        before = self.progress
+        self.progress = Progress(
+            sources[-1].number,
+            before.stored + new,
+            before.repeated + len(stored) - new,
+            before.refused + len(refused),
+        )
+        return self.progress
+
+
+def portions(sources: Iterator[Source], *, skip: int) -> Iterator[list[Source]]:
+    """Yield the events after number `skip`, some at a time."""
+    portion: list[Source] = []
+    for source in sources:
+        if source.number <= skip:
+            continue
+        portion.append(source)
+        if len(portion) == _EVENTS_AT_ONCE:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

@@ -74,7 +74,9 @@ class Server:
 
 
 async def serve(
-    settings: Settings, *, on_ready: Callable[[Server, str], Coroutine[None, None, None]] | None = None
+    settings: Settings,
+    *,
+    on_ready: Callable[[Server, str], Coroutine[None, None, None]] | None = None,
 ) -> None:
     """Run until a signal to stop, then finish what was begun.
 
@@ -124,7 +126,9 @@ class _Uvicorn(uvicorn.Server):
 
 
 def run(
-    settings: Settings, *, on_ready: Callable[[Server, str], Coroutine[None, None, None]] | None = None
+    settings: Settings,
+    *,
+    on_ready: Callable[[Server, str], Coroutine[None, None, None]] | None = None,
 ) -> None:
     """Serve in a new event loop."""
     logs.start(settings.log_level)

@@ -197,7 +197,9 @@ def _free(port: int) -> int:
 
 @commands.command()
 def bench(
-    events: Annotated[int, typer.Option(help="Events in the log before the measuring.")] = 1_000_000,
+    events: Annotated[
+        int, typer.Option(help="Events in the log before the measuring.")
+    ] = 1_000_000,
     seconds: Annotated[float, typer.Option(help="How long each rate is measured.")] = 10.0,
     folder: Annotated[Path | None, typer.Option("--data", help="Keep the log here.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.")] = None,

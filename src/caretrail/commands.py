@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from caretrail.demo import hospital, incidents
@@ -122,7 +121,9 @@ class Hospital:
         plan = incidents.plan(seed=self._seed, end_milliseconds=now, days=_DAYS)
         marker.write_text(incidents.to_json(plan), encoding="utf-8")
         seconds = time.monotonic() - started
-        say(f"{self._events} events in {seconds:.0f} s; {len(plan)} incidents are told in {marker}.")
+        say(
+            f"{self._events} events in {seconds:.0f} s; {len(plan)} incidents are told in {marker}."
+        )
         say(f"Is the log whole? In another terminal: .venv/bin/caretrail verify {folder}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -25,6 +24,7 @@ from caretrail.sequencer import prepare, sequence
 from caretrail.storage.contract import Stored
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from caretrail.search.query import Query

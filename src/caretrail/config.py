@@ -18,31 +18,52 @@ _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
-def _row(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set. A flag wins over the environment, and that over the file."""
 
-    data: Path = _row(Path("caretrail-data"), "The data folder of the embedded store.")
-    store: str = _row("", "The store, as a URL: sqlite:///FOLDER (default: the data folder).")
-    host: str = _row("127.0.0.1", "The address to listen on.")
-    port: int = _row(8080, "The port to listen on; 0 takes a free one.")
-    insecure_no_auth: bool = _row(
-        False, "Let everybody in, without a credential. For trials, on loopback only."
+    data: Path = field(
+        default=Path("caretrail-data"), metadata={"help": "The data folder of the embedded store."}
     )
-    public_url: str = _row(
-        "", "The address of this server as clients see it, for links (behind a proxy)."
+    store: str = field(
+        default="",
+        metadata={"help": "The store, as a URL: sqlite:///FOLDER (default: the data folder)."},
     )
-    require_date: bool = _row(False, "Refuse a search without a date, as strict ITI-81 does.")
-    producer: str = _row("token", "The name under which events of the built-in token are filed.")
-    organisation: str = _row("", "The organisation under which events of that token are filed.")
-    event_bytes_max: int = _row(limits.EVENT_BYTES_MAX, "The largest event taken, in bytes.")
-    bundle_entries_max: int = _row(limits.BUNDLE_ENTRIES_MAX, "The most entries of a Bundle.")
-    bundle_bytes_max: int = _row(limits.BUNDLE_BYTES_MAX, "The largest Bundle taken, in bytes.")
-    log_level: str = _row("info", "What is logged: debug, info, warning or error.")
+    host: str = field(default="127.0.0.1", metadata={"help": "The address to listen on."})
+    port: int = field(default=8080, metadata={"help": "The port to listen on; 0 takes a free one."})
+    insecure_no_auth: bool = field(
+        default=False,
+        metadata={"help": "Let everybody in, without a credential. For trials, on loopback only."},
+    )
+    public_url: str = field(
+        default="",
+        metadata={
+            "help": "The address of this server as clients see it, for links (behind a proxy)."
+        },
+    )
+    require_date: bool = field(
+        default=False, metadata={"help": "Refuse a search without a date, as strict ITI-81 does."}
+    )
+    producer: str = field(
+        default="token",
+        metadata={"help": "The name under which events of the built-in token are filed."},
+    )
+    organisation: str = field(
+        default="",
+        metadata={"help": "The organisation under which events of that token are filed."},
+    )
+    event_bytes_max: int = field(
+        default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
+    )
+    bundle_entries_max: int = field(
+        default=limits.BUNDLE_ENTRIES_MAX, metadata={"help": "The most entries of a Bundle."}
+    )
+    bundle_bytes_max: int = field(
+        default=limits.BUNDLE_BYTES_MAX, metadata={"help": "The largest Bundle taken, in bytes."}
+    )
+    log_level: str = field(
+        default="info", metadata={"help": "What is logged: debug, info, warning or error."}
+    )
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, before anything is opened."""

@@ -88,7 +88,7 @@ class Repository:
         self._readers.shutdown()
         self._storage.close()
 
-    # Record (ITI-20)
+    # What ITI-20, Record Audit Event, asks for.
 
     async def append(
         self,
@@ -137,7 +137,7 @@ class Repository:
         self._received = max(self._received, int(self._clock() * 1000))
         return self._received
 
-    # Retrieve (ITI-81)
+    # What ITI-81, Retrieve ATNA Audit Event, asks for.
 
     async def read(self, event_id: str) -> Record | None:
         """Return the event with that id."""
@@ -160,7 +160,7 @@ class Repository:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: ask(self._storage.searcher()))
 
-    # Operations
+    # What operations ask for.
 
     @property
     def waiting(self) -> int:

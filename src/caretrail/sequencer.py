@@ -57,7 +57,6 @@ class Pending(NamedTuple):
     irregular: bool
     fingerprint: int
     key: bytes | None
-    number: int | None = None
 
 
 class Batch(NamedTuple):
@@ -98,7 +97,7 @@ def entry_of(facts: Facts, *, salt: bytes, identity: Identity, kind: Kind = Kind
         event_id,
         record.received,
         producer_id(record.producer, record.organisation),
-        None,
+        elements.source_sequence(record.event),
         commitment(salt, record.body),
         tags(facts, event_id, identity.tag_key),
     )
@@ -141,10 +140,13 @@ def fingerprint(bucket: int, producer: str, body: bytes) -> int:
 def sender_key(facts: Facts) -> bytes | None:
     """Return the key that the sender gave this event, or None (DESIGN, decision 5).
 
-    An id of the resource is one. An X-Request-Id is one together with what the event is about:
+    A number of the source's own is one, an id of the resource is one. An X-Request-Id is one together with what the event is about:
     one request leaves an event for each patient.
     """
     event = facts.event
+    number = elements.source_sequence(event)
+    if number is not None:
+        return b"number:%d" % number
     if event.id is not None:
         return b"id:" + event.id.encode()
     requests = elements.request_ids(event)

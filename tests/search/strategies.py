@@ -6,11 +6,32 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-SYSTEMS = (None, "http://dicom.nema.org/resources/ontology/DCM", "urn:x", "http://terminology.hl7.org/CodeSystem/audit-entity-type")
+SYSTEMS = (
+    None,
+    "http://dicom.nema.org/resources/ontology/DCM",
+    "urn:x",
+    "http://terminology.hl7.org/CodeSystem/audit-entity-type",
+)
 CODES = ("110114", "rest", "1", "2", "a b", "A", "a")
-NAMES = ("Ada Lovelace", "ada lovelace", "Ädå", "Dr. O'Neill, Grace", "Straße", "x" * 130 + "end", "Lovelace", "10.1.2.3", "a|b,c$d\\e")
+NAMES = (
+    "Ada Lovelace",
+    "ada lovelace",
+    "Ädå",
+    "Dr. O'Neill, Grace",
+    "Straße",
+    "x" * 130 + "end",
+    "Lovelace",
+    "10.1.2.3",
+    "a|b,c$d\\e",
+)
 IDS = ("1", "2", "a-b", "x.Y")
-BASES = ("", "http://a.example/fhir/", "HTTP://A.example/fhir/", "https://b.example/R4/", "http://us.example/fhir/")
+BASES = (
+    "",
+    "http://a.example/fhir/",
+    "HTTP://A.example/fhir/",
+    "https://b.example/R4/",
+    "http://us.example/fhir/",
+)
 INSTANTS = (
     "2026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.0001Z",
     "2026-01-01T00:00:00.00005Z", "2026-01-01T00:00:00.5Z", "2026-01-01T01:00:00.5+01:00",
@@ -24,33 +45,70 @@ DATES = (
     "2026-01-01T01:00:00+01:00", "1850", "1969-12-31", "2200-03", "9999", "0001", "2026-02-01",
 )  # fmt: skip
 PREFIXES = ("", "eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
-URIS = ("http://a.example/p", "http://a.example/p/q", "http://a.example/p|1.0", "http://a.example/pq", "urn:oid:1.2", "urn:oid:1.2.3")
+URIS = (
+    "http://a.example/p",
+    "http://a.example/p/q",
+    "http://a.example/p|1.0",
+    "http://a.example/pq",
+    "urn:oid:1.2",
+    "urn:oid:1.2.3",
+)
 
 
 def _some(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.none(), strategy)
 
 
-def _record(required: dict[str, Any], optional: dict[str, Any] | None = None) -> st.SearchStrategy[dict[str, Any]]:
+def _record(
+    required: dict[str, Any], optional: dict[str, Any] | None = None
+) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=optional or {})
 
 
-coding = _record({"code": st.sampled_from(CODES)}, {"system": st.sampled_from(SYSTEMS[1:]), "display": st.sampled_from(NAMES)})
+coding = _record(
+    {"code": st.sampled_from(CODES)},
+    {"system": st.sampled_from(SYSTEMS[1:]), "display": st.sampled_from(NAMES)},
+)
 system_only = _record({"system": st.sampled_from(SYSTEMS[1:])}, {"display": st.sampled_from(NAMES)})
 any_coding = st.one_of(coding, system_only)
-concept = st.one_of(_record({"coding": st.lists(any_coding, min_size=1, max_size=2)}, {"text": st.sampled_from(NAMES)}), _record({"text": st.sampled_from(NAMES)}))
-identifier = _record({"value": st.sampled_from(CODES)}, {"system": st.sampled_from(SYSTEMS[1:]), "type": _record({"coding": st.lists(coding, min_size=1, max_size=1)})})
+concept = st.one_of(
+    _record(
+        {"coding": st.lists(any_coding, min_size=1, max_size=2)}, {"text": st.sampled_from(NAMES)}
+    ),
+    _record({"text": st.sampled_from(NAMES)}),
+)
+identifier = _record(
+    {"value": st.sampled_from(CODES)},
+    {
+        "system": st.sampled_from(SYSTEMS[1:]),
+        "type": _record({"coding": st.lists(coding, min_size=1, max_size=1)}),
+    },
+)
 
 
 @st.composite
 def literals(draw: st.DrawFn, kinds: tuple[str, ...]) -> str:
     version = draw(st.sampled_from(("", "", "/_history/1", "/_history/2")))
-    return draw(st.sampled_from(BASES)) + draw(st.sampled_from(kinds)) + "/" + draw(st.sampled_from(IDS)) + version
+    return (
+        draw(st.sampled_from(BASES))
+        + draw(st.sampled_from(kinds))
+        + "/"
+        + draw(st.sampled_from(IDS))
+        + version
+    )
 
 
 def reference(kinds: tuple[str, ...]) -> st.SearchStrategy[dict[str, Any]]:
-    text = st.one_of(literals(kinds), st.sampled_from(("urn:uuid:8d1c0f1e-0000-4000-8000-000000000001", "odd/ref")))
-    fields = {"reference": text, "identifier": identifier, "display": st.sampled_from(NAMES), "type": st.sampled_from(("Patient", "Device"))}
+    text = st.one_of(
+        literals(kinds),
+        st.sampled_from(("urn:uuid:8d1c0f1e-0000-4000-8000-000000000001", "odd/ref")),
+    )
+    fields = {
+        "reference": text,
+        "identifier": identifier,
+        "display": st.sampled_from(NAMES),
+        "type": st.sampled_from(("Patient", "Device")),
+    }
     return _record({}, fields).filter(bool)
 
 
@@ -64,7 +122,12 @@ agent = _record(
         "purposeOfUse": st.lists(concept, min_size=1, max_size=1),
     },
 )  # fmt: skip
-request_type = st.just({"system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType", "code": "XrequestId"})
+request_type = st.just(
+    {
+        "system": "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType",
+        "code": "XrequestId",
+    }
+)
 patient_role = st.just({"system": "http://terminology.hl7.org/CodeSystem/object-role", "code": "1"})
 entity = _record(
     {},
@@ -91,8 +154,33 @@ event = _record(
     },
 )  # fmt: skip
 
-TOKENS = ("action", "agent-role", "altid", "entity-role", "entity-type", "outcome", "site", "subtype", "type", "_security", "_tag", "purpose", "flag", "user")
-IDENTIFIERS = ("agent.identifier", "entity.identifier", "patient.identifier", "source.identifier", "request-id", "agent:identifier", "patient:identifier", "agent:Patient.identifier", "agent:Device.identifier")
+TOKENS = (
+    "action",
+    "agent-role",
+    "altid",
+    "entity-role",
+    "entity-type",
+    "outcome",
+    "site",
+    "subtype",
+    "type",
+    "_security",
+    "_tag",
+    "purpose",
+    "flag",
+    "user",
+)
+IDENTIFIERS = (
+    "agent.identifier",
+    "entity.identifier",
+    "patient.identifier",
+    "source.identifier",
+    "request-id",
+    "agent:identifier",
+    "patient:identifier",
+    "agent:Patient.identifier",
+    "agent:Device.identifier",
+)
 STRINGS = ("address", "agent-name", "entity-name", "outcome-desc")
 REFERENCES = ("agent", "entity", "patient", "source")
 
@@ -105,8 +193,34 @@ def escaped(text: str) -> str:
 
 @st.composite
 def token_values(draw: st.DrawFn) -> str:
-    code = escaped(draw(st.sampled_from((*CODES, "C", "R", "0", "4", "12", "profile-unmet", "suspected-duplicate", "Practitioner/1", *NAMES[:4]))))
-    system = draw(st.sampled_from((*SYSTEMS[1:], "http://hl7.org/fhir/audit-event-outcome", "http://terminology.hl7.org/CodeSystem/audit-event-outcome", "http://hl7.org/fhir/audit-event-action")))
+    code = escaped(
+        draw(
+            st.sampled_from(
+                (
+                    *CODES,
+                    "C",
+                    "R",
+                    "0",
+                    "4",
+                    "12",
+                    "profile-unmet",
+                    "suspected-duplicate",
+                    "Practitioner/1",
+                    *NAMES[:4],
+                )
+            )
+        )
+    )
+    system = draw(
+        st.sampled_from(
+            (
+                *SYSTEMS[1:],
+                "http://hl7.org/fhir/audit-event-outcome",
+                "http://terminology.hl7.org/CodeSystem/audit-event-outcome",
+                "http://hl7.org/fhir/audit-event-action",
+            )
+        )
+    )
     return draw(st.sampled_from((code, code, f"{system}|{code}", f"|{code}", f"{system}|")))
 
 
@@ -114,7 +228,9 @@ def _listed(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.lists(values, min_size=1, max_size=2).map(",".join)
 
 
-name_parts = st.sampled_from((*NAMES, "ada", "love", "LOVE", "adå", "10.1.", "strasse", "xxx", "end", "o'n", "x" * 125)).map(escaped)
+name_parts = st.sampled_from(
+    (*NAMES, "ada", "love", "LOVE", "adå", "10.1.", "strasse", "xxx", "end", "o'n", "x" * 125)
+).map(escaped)
 pairs = st.one_of(
     st.tuples(st.sampled_from(TOKENS), _listed(token_values())),
     st.tuples(st.sampled_from(TOKENS).map(lambda name: name + ":not"), _listed(token_values())),

@@ -40,7 +40,9 @@ class Log:
     async def add(self, event: dict[str, Any]) -> None:
         body = msgspec.json.encode(event)
         found = intake.parse(body)
-        await self.repository.append([Submission(body, found.form, found.event)], sender=Sender("s"))
+        await self.repository.append(
+            [Submission(body, found.form, found.event)], sender=Sender("s")
+        )
 
     def records(self) -> list[Record]:
         reads = self.storage.searcher()
@@ -93,7 +95,9 @@ async def _compare(repository: Repository, everything: list[Record], pairs: Any,
     assert [one.id for page in small for one in page.records] == ids, asked
     assert {page.total for page in small} == {len(ids)}, asked
     if len(small) > 1 and small[-1].previous is not None:
-        back = await repository.search(_parse([*asked, ("_count", "2"), ("_page", small[-1].previous)]))
+        back = await repository.search(
+            _parse([*asked, ("_count", "2"), ("_page", small[-1].previous)])
+        )
         assert [one.id for one in back.records] == [one.id for one in small[-2].records], asked
 
 

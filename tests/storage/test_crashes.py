@@ -79,7 +79,9 @@ def servers() -> Iterator[list[Process]]:
             server.kill()
 
 
-async def _post(server: Process, bodies: list[bytes], seconds: float, acknowledged: dict[str, bytes]) -> None:
+async def _post(
+    server: Process, bodies: list[bytes], seconds: float, acknowledged: dict[str, bytes]
+) -> None:
     """Post over several connections, and kill the server after some time."""
     queue = iter(bodies)
     limits = httpx.Limits(max_connections=16)
@@ -93,7 +95,9 @@ async def _post(server: Process, bodies: list[bytes], seconds: float, acknowledg
             if answer.status_code == 201:
                 acknowledged[answer.headers["location"].split("/")[-3]] = body
 
-    async with httpx.AsyncClient(base_url=server.base, headers=server.headers, limits=limits) as client:
+    async with httpx.AsyncClient(
+        base_url=server.base, headers=server.headers, limits=limits
+    ) as client:
         senders = [asyncio.create_task(sender(client)) for _ in range(16)]
         await asyncio.sleep(seconds)
         server.kill()
@@ -126,18 +130,24 @@ def _crash(folder: Path, rounds: int, seed: int, servers: list[Process]) -> None
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_an_acknowledged_event_survives_every_kill(seed: int, tmp_path: Path, servers: list[Process]) -> None:
+def test_an_acknowledged_event_survives_every_kill(
+    seed: int, tmp_path: Path, servers: list[Process]
+) -> None:
     """Ten kills at random moments under load, in two logs."""
     _crash(tmp_path, 5, seed, servers)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(20))
-def test_an_acknowledged_event_survives_two_hundred_kills(seed: int, tmp_path: Path, servers: list[Process]) -> None:
+def test_an_acknowledged_event_survives_two_hundred_kills(
+    seed: int, tmp_path: Path, servers: list[Process]
+) -> None:
     _crash(tmp_path, 10, 100 + seed, servers)
 
 
-def test_a_second_process_refuses_the_folder_and_says_why(tmp_path: Path, servers: list[Process]) -> None:
+def test_a_second_process_refuses_the_folder_and_says_why(
+    tmp_path: Path, servers: list[Process]
+) -> None:
     servers.append(Process(tmp_path))
     second = subprocess.run(
         [sys.executable, "-c", SERVE, "serve", "--data", str(tmp_path), "--port", "0"],
@@ -149,7 +159,9 @@ def test_a_second_process_refuses_the_folder_and_says_why(tmp_path: Path, server
     assert b"another caretrail process" in second.stderr
 
 
-def test_a_killed_server_leaves_nothing_that_hinders_the_next(tmp_path: Path, servers: list[Process]) -> None:
+def test_a_killed_server_leaves_nothing_that_hinders_the_next(
+    tmp_path: Path, servers: list[Process]
+) -> None:
     first = Process(tmp_path)
     servers.append(first)
     first.kill()
@@ -170,7 +182,9 @@ def test_a_full_disk_refuses_events_and_loses_none(tmp_path: Path, servers: list
     refused = 0
     with httpx.Client(base_url=server.base, headers=server.headers, timeout=30) as client:
         for body in world.bodies(12_000):
-            answer = client.post("/fhir/AuditEvent", content=body, headers={"prefer": "return=minimal"})
+            answer = client.post(
+                "/fhir/AuditEvent", content=body, headers={"prefer": "return=minimal"}
+            )
             if answer.status_code == 201:
                 acknowledged[answer.headers["location"].split("/")[-3]] = body
                 continue
@@ -187,7 +201,9 @@ def test_a_full_disk_refuses_events_and_loses_none(tmp_path: Path, servers: list
     server = Process(tmp_path)
     servers.append(server)
     with httpx.Client(base_url=server.base, headers=server.headers) as client:
-        assert client.post("/fhir/AuditEvent", content=world.bodies(1, seed=99)[0]).status_code == 201
+        assert (
+            client.post("/fhir/AuditEvent", content=world.bodies(1, seed=99)[0]).status_code == 201
+        )
         for event_id, body in list(acknowledged.items())[-50:]:
             assert client.get(f"/fhir/AuditEvent/{event_id}/$original").content == body
     assert server.stop() == 0

@@ -80,11 +80,15 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("name", TAMPERINGS)
-def test_verify_finds_and_names_it_when(name: str, folder: Path, database: sqlite3.Connection) -> None:
+def test_verify_finds_and_names_it_when(
+    name: str, folder: Path, database: sqlite3.Connection
+) -> None:
     script, entry = TAMPERINGS[name]
     if "TERMS" in script:
         database.execute("CREATE VIRTUAL TABLE temp.v USING fts5vocab(main, term, 'instance')")
-        terms = database.execute("SELECT group_concat(term, ' ') FROM temp.v WHERE doc = (SELECT k FROM leaf WHERE entry = 20)").fetchone()[0]
+        terms = database.execute(
+            "SELECT group_concat(term, ' ') FROM temp.v WHERE doc = (SELECT k FROM leaf WHERE entry = 20)"
+        ).fetchone()[0]
         script = script.replace("TERMS", terms)
     database.executescript(script)
     report = verify(folder)

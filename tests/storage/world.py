@@ -37,7 +37,9 @@ async def filled(folder: Path, count: int, *, portion: int = 50) -> list[Stored]
     try:
         sent = [submission(body) for body in bodies(count)]
         for at in range(0, count, portion):
-            stored += await repository.append(sent[at : at + portion], sender=SENDER, is_backfill=True)
+            stored += await repository.append(
+                sent[at : at + portion], sender=SENDER, is_backfill=True
+            )
     finally:
         await repository.close()
     return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ from caretrail.limits import ISSUES_MAX
 from caretrail.repository import Refused, Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from caretrail.api.negotiation import Content
     from caretrail.api.service import Service
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 # A read in a batch may take as long as any search; a few are a courtesy to clients.
 READS_MAX: Final = 10
+# The events of a Bundle are received in the same few milliseconds.
+_instant: Final = lru_cache(256)(format_instant)
 _MORE: Final = Issue("incomplete", "there are more problems than are listed here")
 
 
@@ -69,23 +72,28 @@ class _Work:
         self._refused: list[Refused] = []
 
     async def batch(self) -> Response:
-        """Answer each entry for itself; the good ones are committed together."""
-        later: list[Callable[[], Awaitable[None]]] = []
-        reads = 0
+        """Answer each entry for itself; the good ones are committed together.
+
+        Conditions are looked at before the other entries are there, reads see all of them.
+        """
+        conditional: list[int] = []
+        reads: list[int] = []
         for index, entry in enumerate(self._entries):
+            if entry.method in ("GET", "HEAD"):
+                reads.append(index)
+                continue
             try:
-                if entry.method in ("GET", "HEAD"):
-                    reads += 1
-                    later.append(self._reading(index, allowed=reads <= READS_MAX))
-                elif entry.if_none_exist is None:
-                    self._submissions[index] = self._taken(entry)
-                else:
-                    later.append(self._conditional(index, self._taken(entry)))
+                self._submissions[index] = self._taken(entry)
             except Error as error:
                 self._refuse(index, error)
+            else:
+                if entry.if_none_exist is not None:
+                    conditional.append(index)
+        for index in conditional:
+            await self._record_conditionally(index)
         await self._append()
-        for one in later:
-            await one()
+        for index in reads:
+            await self._answer_read(index, allowed=index in reads[:READS_MAX])
         if self._refused:
             await self._service.repository.quarantine(self._refused, sender=sender(self._request))
         return self._response("batch-response")
@@ -140,21 +148,19 @@ class _Work:
         for index, one in zip(self._submissions, stored, strict=True):
             self._answers[index] = self._stored(one, self._submissions[index])
 
-    def _conditional(self, index: int, submission: Submission) -> Callable[[], Awaitable[None]]:
-        """Return what records an entry with `ifNoneExist`, in a transaction of its own."""
-        unless = self._condition(self._entries[index])
-
-        async def record() -> None:
-            try:
-                (stored,) = await self._service.repository.append(
-                    [submission], sender=sender(self._request), unless=unless
-                )
-            except PreconditionError as error:
-                self._refuse(index, error)
-            else:
-                self._answers[index] = self._stored(stored, submission)
-
-        return record
+    async def _record_conditionally(self, index: int) -> None:
+        """Record an entry with `ifNoneExist`, in a transaction of its own."""
+        submission = self._submissions.pop(index)
+        try:
+            (stored,) = await self._service.repository.append(
+                [submission],
+                sender=sender(self._request),
+                unless=self._condition(self._entries[index]),
+            )
+        except (InvalidError, PreconditionError) as error:
+            self._refuse(index, error)
+        else:
+            self._answers[index] = self._stored(stored, submission)
 
     async def _look_for(self, index: int, condition: Query) -> None:
         """Answer an entry of a transaction whose condition finds an event.
@@ -170,16 +176,13 @@ class _Work:
                 200, found.id, received=found.received, base=self._request.base
             )
 
-    def _reading(self, index: int, *, allowed: bool) -> Callable[[], Awaitable[None]]:
-        async def read() -> None:
-            try:
-                if not allowed:
-                    raise TooCostlyError(f"a batch may hold {READS_MAX} reads and searches")
-                self._answers[index] = await self._read(self._entries[index])
-            except Error as error:
-                self._answers[index] = _failed(error)
-
-        return read
+    async def _answer_read(self, index: int, *, allowed: bool) -> None:
+        try:
+            if not allowed:
+                raise TooCostlyError(f"a batch may hold {READS_MAX} reads and searches")
+            self._answers[index] = await self._read(self._entries[index])
+        except Error as error:
+            self._answers[index] = _failed(error)
 
     async def _read(self, entry: Entry) -> Any:
         path, _, query = entry.url.removeprefix(self._request.base).strip("/").partition("?")
@@ -239,7 +242,7 @@ def _answer(status: int, event_id: str, *, received: int, base: str) -> dict[str
             "status": _status(status),
             "location": location(event_id, base),
             "etag": ETAG,
-            "lastModified": format_instant(received),
+            "lastModified": _instant(received),
         }
     }
 
@@ -249,5 +252,6 @@ def _failed(error: Error) -> dict[str, Any]:
     return {"response": {"status": _status(error.status), "outcome": outcome}}
 
 
+@lru_cache(64)
 def _status(status: int) -> str:
     return f"{status} {HTTPStatus(status).phrase}"

@@ -126,8 +126,8 @@ def _entry(row: _Entry) -> Entry:
 
 def _misfit(error: msgspec.ValidationError) -> Issue:
     """Return where the wrapper breaks FHIR; the text before the path could quote a value."""
-    _, _, path = str(error).rpartition(" - at `$")
-    where = "Bundle" + path.rstrip("`")
+    _, at, path = str(error).rpartition(" - at `$")
+    where = "Bundle" + path.rstrip("`") if at else "Bundle"
     return Issue("structure", "an element is missing, or not of its type", where)
 
 

@@ -55,7 +55,6 @@ class Request(NamedTuple):
     base: str = ""
     body: bytes = b""
     identity: Identity = ANONYMOUS
-    format: Format = PLAIN
     captures: tuple[str, ...] = ()
 
     def header(self, name: bytes) -> str:

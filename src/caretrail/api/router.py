@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from caretrail.access.decision import ANONYMOUS
 from caretrail.api import bundle, capability, health, negotiation, record, retrieve, statistics
 from caretrail.api.failure import failure, refusal, unexpected
 from caretrail.api.http import (
@@ -138,18 +139,19 @@ class Router:
         route = rows.get("GET" if request.method == "HEAD" else request.method)
         what = route.what if route is not None else "none"
         try:
+            identity = ANONYMOUS
             if not (route.public if route is not None else path.startswith(_PUBLIC)):
-                request = request._replace(identity=self._service.gate.identify(request.headers))
+                identity = self._service.gate.identify(request.headers)
             if route is None:
                 return what, self._render(request, _no_route(request.method, path, rows))
             if len(request.query) > QUERY_BYTES_MAX:
                 return what, refusal(414, (_LONG_QUERY,))
             body = await read(self._bounds[route.body]) if route.body else b""
             base = self._public_base or _base(scheme, request.headers)
-            request = request._replace(base=base, body=body, captures=captures)
-            if route.fhir:
-                request = request._replace(format=negotiation.response_format(request))
-            return what, _rendered(await route.handler(request, self._service), request.format)
+            request = request._replace(base=base, body=body, identity=identity, captures=captures)
+            # Before anything is done: who cannot read the answer shall not have it stored either.
+            form = negotiation.response_format(request) if route.fhir else PLAIN
+            return what, _rendered(await route.handler(request, self._service), form)
         except Error as error:
             return what, self._render(request, failure(error))
         except DisconnectedError:

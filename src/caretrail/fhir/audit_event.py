@@ -195,6 +195,7 @@ class AuditEvent(Struct, frozen=True):
     entity: Annotated[list[Entity], Rule(min_length=1)] | None = None
     modifierExtension: Kept = None  # noqa: N815
     contained: list[Contained] | None = None
+    extension: Kept = None  # Judged by `validation`, read by search.elements.
 
 
 _decoder: Final = msgspec.json.Decoder(AuditEvent)
@@ -257,7 +258,9 @@ _ESCAPE: Final = re.compile(rb"\\(?:u00[01]|[bf]|u0022|u[dD][89a-fA-F])")
 
 def _holds(event: AuditEvent) -> bool:
     """Check what the types cannot say: real days, white space, sev-1, one value a detail."""
-    if event.period or event.modifierExtension is not None or event.contained is not None:
+    if event.period or event.contained is not None:
+        return False
+    if event.extension is not None or event.modifierExtension is not None:
         return False
     if event.recorded[8:10] > "28" and not _is_day(event.recorded):
         return False

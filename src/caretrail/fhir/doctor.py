@@ -79,6 +79,7 @@ def mend(event_json: bytes) -> bytes:
         pass  # Whether its claims hold can be said once it is an AuditEvent.
     else:
         remedies.claim(tree, event)
+    remedies.mark_token_ids(tree)
     return event_json if tree == before else msgspec.json.format(_encoder.encode(tree))
 
 

@@ -40,7 +40,10 @@ class Element(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """One slice: `match` is what its discriminator must hold; no maximum means `*`."""
+    """One slice: `match` is what its discriminator must hold; no maximum means `*`.
+
+    In a child profile a slice of its parent's has only the elements and slicings that come on top.
+    """
 
     name: str
     match: Code | ValueSet | str
@@ -103,7 +106,12 @@ def _joined(parent: Slicing, child: Slicing) -> Slicing:
     for row in child.slices:
         base = slices.get(row.name)
         slices[row.name] = row if base is None else _specialized(base, row)
-    return parent._replace(slices=tuple(slices.values()))
+    return Slicing(
+        *(parent.element, tuple(slices.values()), parent.discriminator),
+        closed=parent.closed or child.closed,
+        min=max(parent.min, child.min),
+        max=parent.max if child.max is None else child.max,
+    )
 
 
 def _specialized(parent: Slice, child: Slice) -> Slice:

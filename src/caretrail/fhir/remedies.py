@@ -56,7 +56,6 @@ def treat(tree: Json) -> None:
         name_parties(tree, rows[0].profile)
         _name_objects(tree, rows[0])
     _name_requestors(tree, [row.profile for row in rows])
-    _mark_token_ids(tree)
 
 
 def _name_type(tree: Json, subtypes: Sequence[Code]) -> None:
@@ -150,7 +149,7 @@ def _codes(row: Slice) -> Iterable[Code]:
     return row.match.codes if isinstance(row.match, ValueSet) else (row.match,)
 
 
-def _mark_token_ids(tree: Json) -> None:
+def mark_token_ids(tree: Json) -> None:
     """Prefix the id of a token that a claim says to be a JSON Web Token's.
 
     An id with a colon may be a uri already, and Opaque's policy is no id at all.
@@ -173,9 +172,9 @@ def claim(tree: Json, event: AuditEvent) -> None:
     claimed = {profiles.canonical(url) for url in after}
     described = list(filter(activity.describes, met))[:1]
     after += [url for url in (*described, *_tokens(event, met, claimed)) if url not in claimed]
-    if after == before:
+    meta = tree.setdefault("meta", {}) if after != before else None
+    if not isinstance(meta, dict):
         return
-    meta = tree.setdefault("meta", {})
     meta["profile"] = after
     for owner, name in ((meta, "profile"), (tree, "meta")):
         if not owner[name]:

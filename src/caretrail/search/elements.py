@@ -27,6 +27,8 @@ OUTCOME: Final = "http://hl7.org/fhir/audit-event-outcome"
 ENTITY_TYPE: Final = "http://terminology.hl7.org/CodeSystem/audit-entity-type"
 OBJECT_ROLE: Final = "http://terminology.hl7.org/CodeSystem/object-role"
 REQUEST_ID: Final = "https://profiles.ihe.net/ITI/BALP/CodeSystem/BasicAuditEntityType"
+# A source may number its events, so that a gap shows: an extension of AuditEvent with an integer.
+SOURCE_SEQUENCE: Final = "urn:caretrail:source-sequence"
 FLAG: Final = "urn:caretrail:flag"
 
 
@@ -173,6 +175,19 @@ def purposes(event: AuditEvent) -> list[Coded]:
 def flags(record: Record) -> list[Coded]:
     """Return what the repository noticed."""
     return [Token(FLAG, code) for code in record.flags.codes()] if record.flags else []
+
+
+def source_sequence(event: AuditEvent) -> int | None:
+    """Return the number that the source gave this event, in the extension for it."""
+    if event.extension is None:
+        return None
+    for row in msgspec.json.decode(event.extension):
+        if row.get("url") == SOURCE_SEQUENCE:
+            number = row.get(
+                "valueInteger", row.get("valueUnsignedInt", row.get("valuePositiveInt"))
+            )
+            return number if isinstance(number, int) and number >= 0 else None
+    return None
 
 
 def texts(event: AuditEvent) -> list[str]:

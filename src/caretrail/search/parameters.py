@@ -1,5 +1,7 @@
-"""THE table of search parameters. A row is the whole of a parameter: the index, the parser, the
-CapabilityStatement, the reference documentation and the tests are all read from it.
+"""THE table of search parameters.
+
+A row is the whole of a parameter: the index, the parser, the CapabilityStatement, the reference
+documentation and the tests are all read from it.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ OURS: Final = "urn:caretrail:SearchParameter:"
 class Type(StrEnum):
     """FHIR R4 SearchParamType, as far as AuditEvent needs it."""
 
-    TOKEN = "token"
+    TOKEN = "token"  # noqa: S105 - FHIR's word, not a secret
     REFERENCE = "reference"
     STRING = "string"
     URI = "uri"
@@ -159,8 +161,8 @@ PARAMETERS: Final = (
     SearchParameter("_security", Type.TOKEN, "se", "Resource.meta.security", _meta("security"), "Security labels of the event"),
     SearchParameter("_source", Type.URI, "sr", "Resource.meta.source", lambda r: (r.event.meta.source,) if r.event.meta and r.event.meta.source else (), "Where the event comes from"),
     SearchParameter("_tag", Type.TOKEN, "tg", "Resource.meta.tag", _meta("tag"), "Tags of the event"),
-    SearchParameter("_content", Type.SPECIAL, "wo", "", lambda r: (), "Words in names, descriptions and displays; all of them must occur, and one that ends in * may go on"),
-    SearchParameter("_text", Type.SPECIAL, "wo", "", lambda r: (), "The same as _content: narratives are made from the same elements"),
+    SearchParameter("_content", Type.SPECIAL, "wo", "", lambda _: (), "Words in names, descriptions and displays; all of them must occur, and one that ends in * may go on"),
+    SearchParameter("_text", Type.SPECIAL, "wo", "", lambda _: (), "The same as _content: narratives are made from the same elements"),
     # IHE ITI-81.
     SearchParameter("agent.identifier", Type.TOKEN, "ai", "AuditEvent.agent.who.identifier", lambda r: of.identifiers(r.event, r.agents), "Identifier of an agent (ITI-81)", is_identifier=True),
     SearchParameter("entity.identifier", Type.TOKEN, "ei", "AuditEvent.entity.what.identifier", lambda r: of.identifiers(r.event, r.entities), "Identifier of an entity (ITI-81)", is_identifier=True),

@@ -1,0 +1,223 @@
+"""The bench: one run from an empty folder, or a filled one, to a table of figures and targets."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from caretrail.bench import children, generator, machine, parts, questions, report
+from caretrail.bench.fill import disk_bytes, fill, stream
+from caretrail.bench.generator import BUNDLE_ENTRIES, WINDOW_EVENTS_MAX, Job, Stream
+from caretrail.bench.report import Report
+from caretrail.storage.sqlite import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from caretrail.bench.children import Address, Child
+    from caretrail.bench.fill import Filled
+    from caretrail.bench.generator import Kind
+    from caretrail.bench.load import Outcome
+
+_CONNECTIONS: Final = 64
+_BUNDLE_CONNECTIONS: Final = 4
+_WARM_SHARE: Final = 0.2
+_WARM_SECONDS_MAX: Final = 2.0
+# More than is sent in a second, so that the load never runs dry.
+_SINGLES_PER_SECOND: Final = 20_000
+_BUNDLED_PER_SECOND: Final = 40_000
+_FLOOR_EVENTS: Final = 20_000
+_PARTS_EVENTS: Final = 10_000
+_VERIFIED_EVENTS: Final = 50_000
+_PAGES: Final = (20, 50)
+_SEARCH_SECONDS_MAX: Final = 60.0
+_QUESTIONS: Final = {
+    "patient+date": questions.patient_and_date,
+    "agent+date": questions.agent_and_date,
+    "rare type+outcome": questions.rare_type_and_outcome,
+}
+
+
+def run(
+    *,
+    events: int,
+    seconds: float,
+    folder: Path | None,
+    output: Path | None,
+    say: Callable[[str], None],
+) -> None:
+    """Fill a log with `events`, measure each rate for some `seconds`, and say the figures.
+
+    The log stays in `folder` and is used again; without one it is made anew and removed. With
+    `output` the figures are written there as JSON, too.
+    """
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caretrail-")))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        told = Report(machine.describe(folder), events=events, say=say)
+        bench = _Bench(told, seconds=seconds, say=say)
+        filled = bench.fill(folder, events)
+        bench.parts(filled)
+        bench.floor()
+        with children.server(folder) as (process, address):
+            bench.searches(filled, address)
+            bench.ingest(process, address)
+        bench.verification(min(events, _VERIFIED_EVENTS), stack)
+    for line in ("", *told.table()):
+        say(line)
+    if output is not None:
+        told.write(output)
+
+
+class _Bench:
+    def __init__(self, told: Report, *, seconds: float, say: Callable[[str], None]) -> None:
+        self._told, self._seconds, self._say = told, seconds, say
+        now = int(time.time() * 1000)
+        # Events of another run into the same log differ from these.
+        self._stream = Stream(seed=now, end_milliseconds=now)
+        self._floor = self._integrity = 0.0
+
+    def fill(self, folder: Path, events: int) -> Filled:
+        """Fill the log, or find it filled."""
+        self._say(f"filling a log with {events} events")
+        filled = fill(folder, events=events, say=self._say)
+        add = self._told.add
+        add("fill", filled.events / filled.seconds, "events/s", note="through the repository alone")
+        add("fill CPU", filled.cpu_seconds / filled.events * 1e6, "us/event", note="with making them")
+        add("disk, all in", filled.disk_bytes / filled.events, "bytes/event", report.BYTES)
+        fifth, middle, last = (filled.memory[n] for n in (1, 5, -1))
+        for share, used in (("20 %", fifth), ("60 %", middle), ("100 %", last)):
+            add(f"memory at {share} of the fill", used / 1e6, "MB")
+        add("memory, 100 % over 20 %", last / fifth, "times", report.FLAT)
+        return filled
+
+    def parts(self, filled: Filled) -> None:
+        """Measure single steps."""
+        bodies = list(stream(filled, start=0, count=min(_PARTS_EVENTS, filled.events)))
+        decoding = parts.decoding(bodies)
+        self._integrity = parts.integrity(bodies)
+        add = self._told.add
+        add("event", sum(map(len, bodies)) / len(bodies), "bytes", note="mean of the bodies sent")
+        add("decode", decoding.whole, "us/event")
+        add("of it, scan for duplicate names", decoding.duplicate_names, "us/event")
+        add("integrity", self._integrity, "us/event", note="salt, commitment, tags, leaf, tree")
+
+    def floor(self) -> None:
+        """Measure what HTTP costs when nothing is done."""
+        self._say("the floor: 201 to the same bodies, and nothing else")
+        with children.floor() as (process, address):
+            job = self._stream.job(
+                "single",
+                address,
+                seconds=self._seconds,
+                connections=_CONNECTIONS,
+                count=_FLOOR_EVENTS,
+            )
+            outcome, cpu = generator.run(_repeated(job), beside=process)
+        self._floor = outcome.rate
+        self._told.add("floor", outcome.rate, "requests/s", note=_latency(outcome))
+        self._told.add("floor CPU", _each(cpu, outcome.requests), "us/request")
+        self._told.add("load generator CPU", _each(outcome.cpu_seconds, outcome.requests), "us/request")
+        self._refused(outcome, "floor")
+
+    def searches(self, filled: Filled, address: Address) -> None:
+        """Measure first pages, one after the other, with the server otherwise idle."""
+        self._say("first pages over HTTP")
+        for name, ask in _QUESTIONS.items():
+            queries = list(islice(ask(filled), questions.VALUES))
+            for count in _PAGES:
+                paths = [f"/fhir/AuditEvent?{query}&_count={count}" for query in queries]
+                self._search(f"{name}, _count={count}", paths, address)
+
+    def _search(self, name: str, paths: list[str], address: Address) -> None:
+        job = Job("search", address.port, _SEARCH_SECONDS_MAX, 1, token=address.token, paths=paths)
+        outcome, _ = generator.run(job)
+        note = f"{outcome.requests} values, {outcome.marks} events, {outcome.unmarked} pages empty"
+        self._told.add(f"{name}, p50", outcome.p50_ms, "ms", note=note)
+        self._told.add(f"{name}, p99", outcome.p99_ms, "ms", report.PAGE)
+        self._refused(outcome, name)
+
+    def ingest(self, process: Child, address: Address) -> None:
+        """Measure single events, then bundles, into the filled log."""
+        self._say(f"single events over {_CONNECTIONS} connections")
+        outcome, cpu = self._load("single", process, address)
+        add, rate = self._told.add, outcome.rate
+        add("single", rate, "events/s", note=_latency(outcome))
+        add("single, of the floor", rate / self._floor, "times", report.RATIO)
+        add("single, p50", outcome.p50_ms, "ms")
+        add("single, p99", outcome.p99_ms, "ms")
+        self._costs("single", cpu, outcome.requests)
+        self._refused(outcome, "single")
+        self._say(f"bundles of {BUNDLE_ENTRIES} over {_BUNDLE_CONNECTIONS} connections")
+        outcome, cpu = self._load("bundle", process, address)
+        add("bundled", outcome.marks / outcome.seconds, "events/s", report.BUNDLED)
+        add("bundle, p50", outcome.p50_ms, "ms", note=_latency(outcome))
+        add("bundle, p99", outcome.p99_ms, "ms")
+        self._costs("bundled", cpu, outcome.marks)
+        self._refused(outcome, "bundle", wrong=outcome.requests * BUNDLE_ENTRIES - outcome.marks)
+        used = process.usage()
+        add("memory of the server", used.anonymous_bytes / 1e6, "MB", note="after all loads")
+
+    def _load(self, kind: Kind, process: Child, address: Address) -> tuple[Outcome, float]:
+        """Warm up, then measure."""
+        connections = _CONNECTIONS if kind == "single" else _BUNDLE_CONNECTIONS
+        most = _SINGLES_PER_SECOND if kind == "single" else _BUNDLED_PER_SECOND
+        warm = min(self._seconds * _WARM_SHARE, _WARM_SECONDS_MAX)
+        for seconds in (warm, self._seconds):
+            count = max(min(int(most * seconds), WINDOW_EVENTS_MAX), BUNDLE_ENTRIES)
+            job = self._stream.job(
+                kind, address, seconds=seconds, connections=connections, count=count
+            )
+            found = generator.run(job, beside=process)
+        return found
+
+    def _costs(self, name: str, cpu_seconds: float, events: int) -> None:
+        each = _each(cpu_seconds, events)
+        self._told.add(f"{name}, CPU of the server", each, "us/event")
+        share = 100 * self._integrity / each if each else 0.0
+        self._told.add(f"{name}, integrity's share of it", share, "%", report.INTEGRITY)
+
+    def _refused(self, outcome: Outcome, name: str, *, wrong: int | None = None) -> None:
+        """Tell what was not answered as it should be; figures with such answers mean nothing."""
+        if wrong is None:
+            good = ("201",) if outcome.marks == 0 and "201" in outcome.statuses else ("200",)
+            wrong = sum(n for status, n in outcome.statuses.items() if status not in good)
+        note = ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items())
+        bad = wrong + outcome.lost
+        if bad:
+            self._told.add(f"{name}, wrong or no answers", bad, "", report.WHOLE, note)
+
+    def verification(self, events: int, stack: ExitStack) -> None:
+        """Measure `verify` on a smaller log, as every event costs the same."""
+        self._say(f"verifying a log of {events} events")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caretrail-")))
+        fill(folder, events=events, say=lambda _: None)
+        begun = time.monotonic()
+        found = verify(folder)
+        taken = time.monotonic() - begun
+        self._told.add("verify", events / taken, "events/s")
+        self._told.add("verify, findings", len(found.findings), "", report.WHOLE)
+        assert disk_bytes(folder)
+
+
+def _repeated(job: Job) -> Job:
+    import msgspec
+
+    return msgspec.structs.replace(job, repeat=True)
+
+
+def _each(seconds: float, count: int) -> float:
+    return seconds / max(count, 1) * 1e6
+
+
+def _latency(outcome: Outcome) -> str:
+    return f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms, worst {outcome.max_ms:.0f} ms"
+
+
+def _values(rows: Iterator[str]) -> list[str]:
+    return list(rows)

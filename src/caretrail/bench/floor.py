@@ -1,0 +1,68 @@
+"""The floor: what this machine's HTTP costs when nothing is done with the events.
+
+The same uvicorn with the same settings as `app.serve`, and an application that reads the body and
+answers 201 with nothing else. No rate of ours can exceed it.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import uvicorn
+import uvloop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_BACKLOG: Final = 1_024
+_GARBAGE_THRESHOLD: Final = 50_000
+_START: Final = {
+    "type": "http.response.start",
+    "status": 201,
+    "headers": [(b"content-length", b"0")],
+}
+_BODY: Final = {"type": "http.response.body", "body": b""}
+
+
+async def application(
+    scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
+) -> None:
+    """Read the request's body and answer 201."""
+    assert scope["type"] == "http"
+    pieces = []
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        pieces.append(message["body"])
+        if not message["more_body"]:
+            break
+    b"".join(pieces)
+    await send(_START)
+    await send(_BODY)
+
+
+def main() -> None:
+    """Say the port and serve until the process is stopped."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(_BACKLOG)
+    config = uvicorn.Config(
+        application,
+        loop="uvloop",
+        http="httptools",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        backlog=_BACKLOG,
+        ws="none",
+    )
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
+    print(listener.getsockname()[1], flush=True)  # noqa: T201  (the parent reads it)
+    uvloop.run(uvicorn.Server(config).serve(sockets=[listener]))

@@ -1,0 +1,91 @@
+"""What single steps cost: microseconds of processor for an event, alone on one core."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from caretrail.fhir import audit_event
+from caretrail.repository import event_id
+from caretrail.search.elements import Facts
+from caretrail.search.record import Flag, Record
+from caretrail.sequencer import Identity, entry_of
+from caretrail.tlog import tree as merkle
+from caretrail.tlog.entry import SALT_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_ROUNDS: Final = 3
+_ID_BYTES: Final = 10
+_NOISE_BYTES: Final = 16_384
+# As many as a busy server commits at once.
+_BATCH_EVENTS: Final = 64
+
+
+class Decoding(NamedTuple):
+    """Microseconds to decode an event, and those of them that find duplicate names."""
+
+    whole: float
+    duplicate_names: float
+
+
+def decoding(bodies: Sequence[bytes]) -> Decoding:
+    """Measure `audit_event.decode`, and the writing and counting that its last check is."""
+    encode = msgspec.json.Encoder().encode
+    events = [event for body in bodies if (event := audit_event.decode(body)) is not None]
+
+    def scan() -> None:
+        for body, event in zip(bodies, events, strict=False):
+            assert encode(event).count(b'"') <= body.count(b'"')
+
+    def decode() -> None:
+        for body in bodies:
+            audit_event.decode(body)
+
+    return Decoding(_each(decode, len(bodies)), _each(scan, len(events)))
+
+
+def integrity(bodies: Sequence[bytes]) -> float:
+    """Measure what the log adds to an event: salt, commitment, tags, entry, leaf and tree."""
+    identity = Identity(os.urandom(16), os.urandom(32))
+    facts = [_facts(body) for body in bodies]
+    for one in facts:
+        # The index needs these, too.
+        assert one.agents or not one.patients
+
+    def seal() -> None:
+        noise, at, tree = b"", 0, merkle.Tree()
+        leaves: list[bytes] = []
+        for one in facts:
+            if at + SALT_BYTES + _ID_BYTES > len(noise):
+                noise, at = os.urandom(_NOISE_BYTES), 0
+            salt = noise[at : at + SALT_BYTES]
+            at += SALT_BYTES + _ID_BYTES
+            leaves.append(merkle.leaf_hash(entry_of(one, salt=salt, identity=identity).encode()))
+            if len(leaves) == _BATCH_EVENTS:
+                tree, _ = merkle.append(tree, leaves)
+                tree.root()
+                leaves.clear()
+
+    return _each(seal, len(facts))
+
+
+def _facts(body: bytes) -> Facts:
+    event = audit_event.read(body)
+    now = time.time_ns() // 1_000_000
+    record = Record(event, event_id(now, os.urandom(10)), -1, now, Flag(0), "bench", "", body, 0)
+    return Facts(record)
+
+
+def _each(work: Callable[[], None], count: int) -> float:
+    """Return the microseconds of one of `count`, in the fastest of some rounds."""
+    taken = []
+    for _ in range(_ROUNDS):
+        begun = time.process_time()
+        work()
+        taken.append(time.process_time() - begun)
+    return min(taken) / max(count, 1) * 1e6

@@ -1,0 +1,239 @@
+"""Appending: once, in order, and never silently dropped (DESIGN, decisions 2, 3 and 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from caretrail import committer, sequencer
+from caretrail.errors import PreconditionError, StoreError, ThrottledError
+from caretrail.fhir import audit_event, temporal
+from caretrail.repository import Refused, Repository, Sender
+from caretrail.search.query import parse
+from caretrail.search.record import Flag
+from caretrail.storage.sqlite import SqliteStorage, verify
+from caretrail.tlog.entry import Entry
+from tests.storage import world
+from tests.storage.world import SENDER, submission
+
+NOW = world.END / 1000
+
+
+def run(folder: Path, test: Callable[[Repository], Any], **options: Any) -> Any:
+    async def main() -> Any:
+        repository = world.opened(folder, **options)
+        try:
+            return await test(repository)
+        finally:
+            await repository.close()
+
+    return asyncio.run(main())
+
+
+def changed(body: bytes, **members: Any) -> bytes:
+    event = msgspec.json.decode(body) | members
+    return msgspec.json.encode({name: value for name, value in event.items() if value is not None})
+
+
+BODY = world.bodies(1)[0]
+KEYLESS = changed(BODY, entity=None)
+
+
+def test_the_same_bytes_with_a_key_of_their_own_are_stored_once(tmp_path: Path) -> None:
+    async def test(repository: Repository) -> None:
+        stored = await asyncio.gather(
+            *(repository.append([submission(BODY)], sender=SENDER) for _ in range(50))
+        )
+        assert len({row.id for (row,) in stored}) == 1
+        assert sum(row.created for (row,) in stored) == 1
+        assert repository.size == 1
+
+    run(tmp_path, test)
+    (again,) = run(
+        tmp_path, lambda repository: repository.append([submission(BODY)], sender=SENDER)
+    )
+    assert not again.created
+    assert verify(tmp_path).size == 1
+
+
+def test_another_source_may_send_the_same_bytes(tmp_path: Path) -> None:
+    async def test(repository: Repository) -> None:
+        await repository.append([submission(BODY)], sender=SENDER)
+        (other,) = await repository.append([submission(BODY)], sender=Sender("other"))
+        assert other.created
+        assert not other.flags & (Flag.KEY_CONFLICT | Flag.SUSPECTED_DUPLICATE)
+
+    run(tmp_path, test)
+
+
+def test_the_same_bytes_without_a_key_are_both_stored_and_flagged(tmp_path: Path) -> None:
+    async def test(repository: Repository) -> None:
+        first, second = await repository.append([submission(KEYLESS)] * 2, sender=SENDER)
+        assert first.created
+        assert second.created
+        assert Flag.SUSPECTED_DUPLICATE not in first.flags
+        assert Flag.SUSPECTED_DUPLICATE in second.flags
+        query = parse([("flag", "suspected-duplicate")], strict=True, base="")
+        page = await repository.search(query)
+        assert [one.id for one in page.records] == [second.id]
+
+    run(tmp_path, test)
+    assert verify(tmp_path).whole
+
+
+@pytest.mark.parametrize("key", ["id", "number"])
+def test_the_same_key_with_other_bytes_is_stored_and_flagged(key: str, tmp_path: Path) -> None:
+    numbered = [{"url": "urn:caretrail:source-sequence", "valueInteger": 7}]
+    given = {"id": "mine"} if key == "id" else {"extension": numbered}
+
+    async def test(repository: Repository) -> None:
+        (first,) = await repository.append([submission(changed(BODY, **given))], sender=SENDER)
+        other = changed(BODY, action="D", **given)
+        (second,) = await repository.append([submission(other)], sender=SENDER)
+        assert second.created
+        assert second.id != first.id
+        assert Flag.KEY_CONFLICT in second.flags
+
+    run(tmp_path, test)
+    assert verify(tmp_path).whole
+
+
+def test_one_request_may_leave_an_event_for_each_patient(tmp_path: Path) -> None:
+    one = next(body for body in world.bodies(50) if b'"Patient/' in body)
+    other = one.replace(b'"Patient/', b'"Patient/x')
+
+    async def test(repository: Repository) -> None:
+        _, second = await repository.append([submission(one), submission(other)], sender=SENDER)
+        assert Flag.KEY_CONFLICT not in second.flags
+
+    run(tmp_path, test)
+
+
+def test_a_number_of_the_source_is_in_the_leaf(tmp_path: Path) -> None:
+    body = changed(BODY, extension=[{"url": "urn:caretrail:source-sequence", "valueInteger": 7}])
+    stored = run(tmp_path, lambda r: r.append([submission(body)], sender=SENDER))
+    storage = SqliteStorage(tmp_path)
+    record = storage.searcher().read(stored[0].id)
+    assert record is not None
+    facts = sequencer.Facts(record)
+    entry = sequencer.entry_of(facts, salt=bytes(32), identity=storage.identity)
+    assert entry.number == 7
+    assert Entry.decode(entry.encode()) == entry
+    storage.close()
+
+
+def test_a_clock_that_is_set_back_does_not_reorder_the_log(tmp_path: Path) -> None:
+    times = iter([NOW, NOW, NOW - 86_400, NOW - 86_400, NOW + 1, NOW + 1, NOW + 1, NOW + 1])
+
+    async def test(repository: Repository) -> None:
+        rows = [
+            (await repository.append([submission(body)], sender=SENDER))[0]
+            for body in world.bodies(3)
+        ]
+        received = [row.received for row in rows]
+        assert received == sorted(received)
+
+    run(tmp_path, test, clock=lambda: next(times))
+
+
+@pytest.mark.parametrize(("days", "flagged"), [(1, True), (-1, True), (0.5, False)])
+def test_a_source_clock_a_day_off_is_flagged_and_harmless(
+    days: float, flagged: bool, tmp_path: Path
+) -> None:
+    recorded = temporal.instant(audit_event.read(BODY).recorded).seconds
+
+    async def test(repository: Repository) -> None:
+        (stored,) = await repository.append([submission(BODY)], sender=SENDER)
+        assert (Flag.CLOCK_SKEW in stored.flags) is flagged
+
+    run(tmp_path, test, clock=lambda: recorded + days * 86_400 + 1 * (days > 0) - 1 * (days < 0))
+
+
+def test_if_none_exist_stores_only_when_nothing_fits(tmp_path: Path) -> None:
+    event = audit_event.read(BODY)
+    condition = parse([("date", event.recorded)], strict=True, base="")
+
+    async def test(repository: Repository) -> None:
+        rows = await asyncio.gather(
+            *(
+                repository.append([submission(body)], sender=SENDER, unless=condition)
+                for body in (changed(BODY, action=action) for action in "CRUDE")
+            )
+        )
+        assert sum(row.created for (row,) in rows) == 1
+        assert len({row.id for (row,) in rows}) == 1
+        await repository.append([submission(changed(BODY, outcome="4"))], sender=SENDER)
+        with pytest.raises(PreconditionError):
+            await repository.append([submission(BODY)], sender=SENDER, unless=condition)
+
+    run(tmp_path, test)
+
+
+def test_a_full_queue_refuses_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committer, "QUEUE_ENTRIES_MAX", 5)
+
+    async def test(repository: Repository) -> None:
+        with pytest.raises(ThrottledError):
+            await repository.append([submission(body) for body in world.bodies(6)], sender=SENDER)
+
+    run(tmp_path, test)
+
+
+def test_a_store_that_fails_is_asked_before_the_next_batch(tmp_path: Path) -> None:
+    """Another connection holds the write lock: the commit fails, and later ones work again."""
+
+    async def test(repository: Repository) -> None:
+        await repository.append([submission(BODY)], sender=SENDER)
+        storage: Any = repository._storage
+        storage._writer.execute("PRAGMA busy_timeout = 50")
+        other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        later = world.bodies(2)[1]
+        with pytest.raises(StoreError):
+            await repository.append([submission(later)], sender=SENDER)
+        assert repository.health()["accepting"] is False
+        other.execute("ROLLBACK")
+        other.close()
+        (stored,) = await repository.append([submission(later)], sender=SENDER)
+        assert stored.entry == 1
+        assert repository.health()["accepting"] is True
+
+    run(tmp_path, test)
+    assert verify(tmp_path).whole
+
+
+def test_what_was_refused_is_kept_in_quarantine(tmp_path: Path) -> None:
+    async def test(repository: Repository) -> None:
+        await repository.quarantine([Refused(b"{", ())], sender=SENDER)
+
+    run(tmp_path, test)
+    rows = (
+        sqlite3.connect(tmp_path / "log.sqlite")
+        .execute("SELECT count(*) FROM quarantine")
+        .fetchone()
+    )
+    assert rows == (1,)
+
+
+def test_more_events_than_a_millisecond_has_keys_are_all_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With four keys a millisecond instead of four million, the next ones are used."""
+    monkeypatch.setattr(sequencer, "ENTRY_MASK", 3)
+    same = [changed(body, recorded="2026-06-01T00:00:00.000Z") for body in world.bodies(20)]
+
+    async def test(repository: Repository) -> None:
+        for body in same:
+            await repository.append([submission(body)], sender=SENDER)
+        query = parse(
+            [("date", "2026-06-01T00:00:00.000Z"), ("_count", "100")], strict=True, base=""
+        )
+        assert len((await repository.search(query)).records) == 20
+
+    run(tmp_path, test)

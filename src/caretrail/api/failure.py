@@ -42,9 +42,7 @@ def at_entry(error: Error, index: int) -> tuple[Issue, ...]:
 
 
 def _in_entry(entry: str, issue: Issue) -> str:
-    if not issue.expression:
+    # Other expressions name a parameter of the entry's condition: the entry says enough.
+    if not issue.expression.startswith("AuditEvent"):
         return entry
-    if issue.expression.startswith("Bundle."):
-        return issue.expression
-    _, dot, rest = issue.expression.partition(".")
-    return f"{entry}.resource{dot}{rest}"
+    return f"{entry}.resource{issue.expression.removeprefix('AuditEvent')}"

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.api.arr import Arr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def arr(tmp_path: Path) -> Iterator[Arr]:
+    made = Arr(tmp_path)
+    yield made
+    made.close()

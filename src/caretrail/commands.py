@@ -12,7 +12,7 @@ from caretrail.errors import Error
 from caretrail.fhir import doctor, intake, xml
 from caretrail.loading import Loader, Source, portions, read
 from caretrail.repository import Repository, Sender
-from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.sqlite import SqliteStorage, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -89,6 +89,21 @@ def _examined(place: str, body: bytes, say: Callable[[str], None]) -> bool:
     for line in diagnosis.lines():
         say(f"{place}: {line}")
     return not diagnosis.holds
+
+
+def verify_folder(folder: Path, progress: Callable[[int, int], None]) -> tuple[list[str], bool]:
+    """Check the log in a data folder; return what to say, and whether it is whole."""
+    report = verify(folder, progress=progress)
+    if report.whole:
+        return [f"whole: {report.size} entries, root {report.root.hex()}"], True
+    findings = sorted(report.findings, key=lambda one: (one.entry is None, one.entry or 0))
+    lines = [
+        f"{'the log' if one.entry is None else f'entry {one.entry}'}: {one.what}"
+        for one in findings
+    ]
+    first = findings[0].entry
+    where = "not at an entry" if first is None else f"first at entry {first}"
+    return [*lines, f"NOT WHOLE: {len(findings)} findings, {where}"], False
 
 
 class Hospital:

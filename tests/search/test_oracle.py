@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from hypothesis import HealthCheck, given, settings
@@ -17,9 +17,11 @@ from caretrail.repository import Page, Repository, Sender, Submission
 from caretrail.search.matches import matches
 from caretrail.search.order import Order
 from caretrail.search.query import Query, parse
-from caretrail.search.record import Record
 from caretrail.storage.sqlite import SqliteStorage
 from tests.search import strategies as world
+
+if TYPE_CHECKING:
+    from caretrail.search.record import Record
 
 BASE = "http://us.example/fhir"
 NOW = 1_780_272_000  # 2026-06-01T00:00:00Z

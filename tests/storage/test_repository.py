@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -21,6 +19,10 @@ from caretrail.storage.sqlite import SqliteStorage, verify
 from caretrail.tlog.entry import Entry
 from tests.storage import world
 from tests.storage.world import SENDER, submission
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 NOW = world.END / 1000
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from caretrail.errors import ConfigurationError
 from caretrail.storage.sqlite import SqliteStorage, verify
 from tests.storage import world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIZE = 700  # More than two tiles, so that there are nodes.
 

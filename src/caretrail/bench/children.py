@@ -38,7 +38,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=environment,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (one thread starts processes)
+            preexec_fn=_die_with_parent,
         )
 
     def write(self, line: bytes) -> None:

@@ -88,7 +88,12 @@ class _Bench:
         filled = fill(folder, events=events, say=self._say)
         add = self._told.add
         add("fill", filled.events / filled.seconds, "events/s", note="through the repository alone")
-        add("fill CPU", filled.cpu_seconds / filled.events * 1e6, "us/event", note="with making them")
+        add(
+            "fill CPU",
+            filled.cpu_seconds / filled.events * 1e6,
+            "us/event",
+            note="with making them",
+        )
         add("disk, all in", filled.disk_bytes / filled.events, "bytes/event", report.BYTES)
         fifth, middle, last = (filled.memory[n] for n in (1, 5, -1))
         for share, used in (("20 %", fifth), ("60 %", middle), ("100 %", last)):
@@ -122,7 +127,9 @@ class _Bench:
         self._floor = outcome.rate
         self._told.add("floor", outcome.rate, "requests/s", note=_latency(outcome))
         self._told.add("floor CPU", _each(cpu, outcome.requests), "us/request")
-        self._told.add("load generator CPU", _each(outcome.cpu_seconds, outcome.requests), "us/request")
+        self._told.add(
+            "load generator CPU", _each(outcome.cpu_seconds, outcome.requests), "us/request"
+        )
         self._refused(outcome, "floor")
 
     def searches(self, filled: Filled, address: Address) -> None:
@@ -216,7 +223,9 @@ def _each(seconds: float, count: int) -> float:
 
 
 def _latency(outcome: Outcome) -> str:
-    return f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms, worst {outcome.max_ms:.0f} ms"
+    return (
+        f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms, worst {outcome.max_ms:.0f} ms"
+    )
 
 
 def _values(rows: Iterator[str]) -> list[str]:

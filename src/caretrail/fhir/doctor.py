@@ -17,7 +17,7 @@ from caretrail.errors import InvalidError, Issue
 from caretrail.fhir import activity, audit_event, profiles, remedies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from caretrail.fhir.audit_event import AuditEvent
 
@@ -40,6 +40,14 @@ class Finding:
         """What is not there; mostly only somebody who knows the facts can add it."""
         return tuple(issue for issue in self.problems if issue.code == "required")
 
+    def lines(self, relation: str) -> Iterator[str]:
+        """Yield a line on the profile, and one for each rule that is broken."""
+        absent = f"; nothing fills {', '.join(self.absent)}" if self.absent else ""
+        verdict = f"rules broken: {len(self.problems)}" if self.problems else "every rule holds"
+        yield f"{relation} {self.profile}: {verdict}{absent}"
+        for issue in self.problems:
+            yield f"  {issue.expression} {issue.diagnostics}"
+
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
@@ -52,6 +60,23 @@ class Diagnosis:
     claimed: tuple[Finding, ...]
     met: tuple[Finding, ...]
     nearest: tuple[Finding, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the event meets every BALP profile that it claims."""
+        return not any(finding.problems for finding in self.claimed)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the diagnosis for a terminal; no line holds a value of the event."""
+        claimed = {finding.profile for finding in self.claimed}
+        for finding in self.claimed:
+            yield from finding.lines("claims")
+        for finding in self.met:
+            if finding.profile not in claimed:
+                yield from finding.lines("meets")
+        for finding in self.nearest:
+            if finding.profile not in claimed:
+                yield from finding.lines("is nearest to")
 
 
 def examine(event_json: bytes) -> Diagnosis:

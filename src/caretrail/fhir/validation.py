@@ -121,14 +121,16 @@ class _Judgement:
         given: dict[str, str] = {}
         judged: set[str] = set()
         for key in node:
-            name = key.removeprefix("_")
-            if name in judged or (key == "resourceType" and kind == "AuditEvent"):
+            if key == "resourceType" and kind == "AuditEvent":
                 continue
-            judged.add(name)
+            name = key.removeprefix("_")
             member = known.get(name)
             if member is None or (key != name and not is_primitive(member.type)):
                 self._unknown(kind, key, path)
                 continue
+            if name in judged:
+                continue
+            judged.add(name)
             row = member.element
             if row.name in given:
                 rule = f"{row.name}[x] is given with more than one type"

@@ -115,7 +115,10 @@ class _Parser:
             try:
                 self._add(name, value)
             except ParameterError as error:
-                problems += (row._replace(expression=name) for row in error.issues())
+                # An unknown name is the sender's own text, and is not repeated.
+                known = name.partition(":")[0]
+                place = known if known in BY_CODE or known in _CONTROLS else ""
+                problems += (row._replace(expression=place) for row in error.issues())
         if problems:
             raise ParameterError(problems)
         if self._control.get("elements") and self._control.get("summary") not in (None, "false"):

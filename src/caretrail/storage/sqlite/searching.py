@@ -264,7 +264,8 @@ class Searcher:
             yield bucket_of_key(row[0]), row[6], self._record(row)
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        _, entry, identity, number, form, flags, _, kept = row
+        _, entry, identity, number, written, flags, _, kept = row
+        form = intake.Form(written)
         producer = self._producers.get(number)
         if producer is None:
             self._producers.update(

@@ -21,7 +21,7 @@ from caretrail.search.order import Order
 from caretrail.search.plan import compile_query
 from caretrail.search.record import Flag, Record
 from caretrail.sequencer import prepare, sequence
-from caretrail.storage.contract import Stored
+from caretrail.storage.contract import Sender, Stored
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from caretrail.search.query import Query
     from caretrail.sequencer import Pending
-    from caretrail.storage.contract import Storage
+    from caretrail.storage.contract import Refused, Storage
     from caretrail.tlog.tree import Tree
 
 _log: Final = logging.getLogger(__name__)
@@ -38,12 +38,18 @@ _KEYS_REMEMBERED: Final = 100_000
 
 
 class Group(NamedTuple):
-    """Events that are committed together or not at all, and who waits for them."""
+    """Events that are committed together or not at all, and who waits for them.
+
+    Or what was refused at the millisecond `at`, on its way to quarantine.
+    """
 
     events: Sequence[Pending]
     size: int
     unless: Query | None
     done: asyncio.Future[list[Stored]]
+    refused: Sequence[Refused] = ()
+    sender: Sender = Sender("")
+    at: int = 0
 
 
 class Commit(NamedTuple):
@@ -176,6 +182,9 @@ class Committer:
             self._tree = batch.tree
             self._keys.remember(fresh)
             self._on_commit(Commit(len(fresh), time.monotonic() - started))
+        for group in groups:
+            if group.refused:
+                self._storage.quarantine(group.refused, group.sender, group.at)
         return [[_stored(place) for place in row] for row in places]
 
     def _held(self, unless: Query) -> Stored | None:

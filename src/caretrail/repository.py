@@ -113,8 +113,10 @@ class Repository:
 
     async def quarantine(self, rows: Sequence[Refused], *, sender: Sender) -> None:
         """Keep what was refused, for its sender to mend."""
-        now = self._now()
-        await self._read(lambda _: self._storage.quarantine(rows, sender, now))
+        size = sum(len(row.body) for row in rows)
+        done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+        self._committer.put(Group((), size, None, done, rows, sender, self._now()))
+        await done
 
     def _prepare(self, submission: Submission, sender: Sender, *, is_backfill: bool) -> Pending:
         body, form, event = submission
@@ -179,6 +181,7 @@ class Repository:
             "accepting": not self._committer.failed,
             "store": {"status": "failed" if self._committer.failed else "ok"},
             "queue": {"status": "ok", "waiting": self.waiting},
+            "quarantine": {"status": "full" if self._storage.quarantine_full else "ok"},
             "clock": {"status": "set back" if behind else "ok"},
             "integrity": {"status": "ok", "size": self._committer.size},
         }

@@ -60,7 +60,7 @@ def statistics(
     with reads.snapshot() as size:
         total = reads.count(plan, until=size, deadline=deadline)
         bounds = _bounds(reads, plan, interval) if interval and total else []
-        counts = reads.histogram(plan, bounds, deadline=deadline) if bounds else []
+        counts = reads.histogram(plan, bounds, until=size, deadline=deadline) if bounds else []
         facets, whole = _facets(reads, plan, parameters, size, deadline)
     return Stats(total, not whole, list(zip(bounds, counts, strict=False)), facets)
 

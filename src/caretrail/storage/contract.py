@@ -84,7 +84,9 @@ class Reads(Protocol):
         `until` is the size that `snapshot` said. Raises TooCostlyError when the time is up.
         """
 
-    def histogram(self, plan: Plan, bounds: Sequence[int], *, deadline: Deadline) -> list[int]:
+    def histogram(
+        self, plan: Plan, bounds: Sequence[int], *, until: int, deadline: Deadline
+    ) -> list[int]:
         """Count the events between each two neighbours of `bounds` (milliseconds since 1970)."""
 
     def values(self, key: str, *, limit: int, deadline: Deadline) -> list[tuple[str, int]]:
@@ -95,10 +97,17 @@ class Reads(Protocol):
 
 
 class Storage(Protocol):
-    """One log on one store. Every method blocks; the repository owns the threads."""
+    """One log on one store. Every method blocks.
+
+    One thread, the committer's, calls what writes; `searcher` may be called from any.
+    """
 
     identity: Identity
     page_key: bytes
+
+    @property
+    def quarantine_full(self) -> bool:
+        """Tell whether nothing more is kept of what is refused."""
 
     def tree(self) -> Tree:
         """Return the tree as it is on disk, asked anew: what a restart would find."""
@@ -115,7 +124,10 @@ class Storage(Protocol):
         """Return the events that have one of the fingerprints."""
 
     def quarantine(self, rows: Sequence[Refused], sender: Sender, at: int) -> None:
-        """Keep what was refused, with the reasons; `at` is in milliseconds since 1970."""
+        """Keep what was refused, with the reasons; `at` is in milliseconds since 1970.
+
+        Past QUARANTINE_BYTES_MAX nothing more is kept, and `quarantine_full` says so.
+        """
 
     def searcher(self) -> Reads:
         """Return what reads for the calling thread."""

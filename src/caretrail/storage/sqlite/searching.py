@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 import sqlite3
 import uuid
+from bisect import bisect_right
 from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from caretrail.errors import StoreError, TooCostlyError
-from caretrail.fhir import intake
+from caretrail.fhir import intake, temporal
 from caretrail.search.matches import matches
 from caretrail.search.order import Order
 from caretrail.search.ranges import EVERYTHING, Range, intersection
@@ -105,7 +106,7 @@ class Searcher:
             return until
         with limited(self._db, deadline):
             expression = Expression.of(plan.node, self._vocabulary)
-            if _is_by_index(plan) and (expression.text is None) is (plan.node is None):
+            if _is_counted(plan, expression):
                 return sum(self._count(expression, one) for one in plan.recorded)
             order = Order.of(plan.query)
             found = self._fitting(plan, order, after=None, until=until, deadline=deadline)
@@ -120,10 +121,16 @@ class Searcher:
             if matches(record, plan.query):
                 yield record
 
-    def histogram(self, plan: Plan, bounds: Sequence[int], *, deadline: Deadline) -> list[int]:
+    def histogram(
+        self, plan: Plan, bounds: Sequence[int], *, until: int, deadline: Deadline
+    ) -> list[int]:
         """Count the events between each two neighbours of `bounds` (milliseconds since 1970)."""
         with limited(self._db, deadline):
             expression = Expression.of(plan.node, self._vocabulary)
+            if not _is_counted(plan, expression):
+                order = Order.of(plan.query)
+                found = self._fitting(plan, order, after=None, until=until, deadline=deadline)
+                return _distributed(found, bounds)
             return [
                 sum(self._count(expression, one) for one in intersection(plan.recorded, (bucket,)))
                 for bucket in map(Range, bounds, bounds[1:])
@@ -327,6 +334,20 @@ def _is_by_index(plan: Plan) -> bool:
     inside = all(0 < end <= BUCKET_MAX for end in ends)
     by_time = plan.received == plan.entries == EVERYTHING and plan.ids is None
     return plan.exact and inside and by_time
+
+
+def _is_counted(plan: Plan, expression: Expression) -> bool:
+    """Tell whether the index can count; it has no word for "all but these"."""
+    return _is_by_index(plan) and (expression.text is None) is (plan.node is None)
+
+
+def _distributed(found: Iterable[Record], bounds: Sequence[int]) -> list[int]:
+    counts = [0] * (len(bounds) - 1)
+    for record in found:
+        at = bisect_right(bounds, temporal.instant(record.event.recorded).milliseconds) - 1
+        if 0 <= at < len(counts):
+            counts[at] += 1
+    return counts
 
 
 def _sorted(found: Iterable[Record], order: Order, after: Place | None) -> Iterator[Record]:

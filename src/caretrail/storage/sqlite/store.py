@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from caretrail.errors import ConfigurationError, ConflictError, StoreError
+from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.sequencer import Identity, key_of
 from caretrail.storage.bodies import Bodies
 from caretrail.storage.sqlite import folder as folders
@@ -57,6 +58,8 @@ class SqliteStorage:
                 for number, name, organisation in self._writer.execute("SELECT * FROM producer")
             }
             self._readers = threading.local()
+            counted = "SELECT coalesce(sum(length(body)), 0) FROM quarantine"
+            self._quarantined: int = self._writer.execute(counted).fetchone()[0]
             self._opened: list[sqlite3.Connection] = []
             self._recover()
         except BaseException:
@@ -153,15 +156,22 @@ class SqliteStorage:
         try:
             with self._transaction():
                 producer = self._producer(sender.producer, sender.organisation)
-                self._writer.executemany(
-                    "INSERT INTO quarantine(received, producer, issues, body) VALUES (?, ?, ?, ?)",
-                    [
-                        (at, producer, _encode(issues), self._bodies.pack(body))
-                        for body, issues in rows
-                    ],
-                )
+                for body, issues in rows:
+                    kept = self._bodies.pack(body)
+                    self._quarantined += len(kept)
+                    if self.quarantine_full:
+                        continue
+                    self._writer.execute(
+                        "INSERT INTO quarantine(received, producer, issues, body) VALUES (?, ?, ?, ?)",
+                        (at, producer, _encode(issues), kept),
+                    )
         except sqlite3.Error as error:
             raise StoreError("the store did not take what was refused") from error
+
+    @property
+    def quarantine_full(self) -> bool:
+        """Tell whether nothing more is kept of what is refused."""
+        return self._quarantined > QUARANTINE_BYTES_MAX
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

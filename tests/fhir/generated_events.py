@@ -75,7 +75,8 @@ def _element(draw: st.DrawFn, kind: str, depth: int) -> dict[str, Any]:
     for row in TYPES[kind]:
         if not _is_wanted(draw, row, depth):
             continue
-        of = draw(st.sampled_from([t for t in row.types if depth < 3 or t not in _MAKERS]))
+        small = [of for of in row.types if depth < 3 or of not in _MAKERS]
+        of = draw(st.sampled_from(small or row.types))
         name = row.name + of[0].upper() + of[1:] if row.choice else row.name
         count = 1 if row.most == 1 else draw(st.integers(1, 2))
         values = [

@@ -77,7 +77,9 @@ def test_both_formats_of_r5_become_the_same_r4() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", sorted((SHARED / "auditevent").glob("*-r5-*")), ids=lambda p: p.name
+    "path",
+    [OWN / "r5.json", *sorted((SHARED / "auditevent").glob("*-r5-*"))],
+    ids=lambda path: path.name,
 )
 def test_published_r5_becomes_valid_r4(path: Path) -> None:
     for release in (None, "5.0"):
@@ -152,6 +154,8 @@ def test_what_has_another_shape_in_r5_is_passed_on_for_validation_to_name() -> N
         "network": {"address": "b", "type": "5"},
     }
     assert r5_entity(detail=["a"], role=[]) == {"detail": ["a"]}
+    assert r5_entity(detail=[{"type": "a"}]) == {"detail": [{"type": "a"}]}
+    assert r5.release_of({"type": {}, "agent": [{"who": {}, "userId": {}}]}) is r5.Release.R4
     assert [r5.release_of(tree) for tree in ([], "a", None)] == [r5.Release.R4] * 3
 
 

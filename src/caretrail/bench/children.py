@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
+from operator import add
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.config import PREFIX
@@ -16,7 +17,6 @@ from caretrail.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 _SET_PARENT_DEATH_SIGNAL: Final = 1  # prctl(2)
 _LIBC: Final = ctypes.CDLL(None)
@@ -56,8 +56,8 @@ class Child:
         return line.rstrip(b"\n")
 
     def usage(self) -> Usage:
-        """Return what the process has used up to now."""
-        return usage(self.process.pid)
+        """Return what the process and those it started have used up to now."""
+        return total_usage(self.process.pid)
 
     def stop(self) -> None:
         """Ask the process to end, and see to it that it does."""
@@ -130,12 +130,21 @@ def usage(pid: int) -> Usage:
     return Usage(seconds, kibibytes["RssAnon"] * 1024, kibibytes["RssFile"] * 1024)
 
 
+def total_usage(pid: int) -> Usage:
+    """Return what a process and all its descendants have used up to now."""
+    used = usage(pid)
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for number in (task / "children").read_text(encoding="ascii").split():
+            used = Usage(*map(add, used, total_usage(int(number))))
+    return used
+
+
 class Stopwatch:
-    """Wall time, and the processor time of a process, since it was made."""
+    """The processor time of a process, with those it started, since this was made."""
 
     def __init__(self, process: Child) -> None:
         self._process = process
-        self._begun, self._used = time.monotonic(), process.usage().seconds
+        self._used = process.usage().seconds
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the process has used since."""

@@ -1,0 +1,193 @@
+"""Write the tables of docs/reference that follow from the code.
+
+Each table stands between two comments; what is around them is written by hand. A test runs the
+same functions and compares, so a table that is out of date fails.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from inspect import getdoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from typer.main import get_command
+
+from caretrail import config, errors, limits
+from caretrail.api.router import ROUTES
+from caretrail.cli import commands
+from caretrail.search.parameters import PARAMETERS, Type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
+_BEGIN: Final = "<!-- Made by scripts/reference_docs.py: {} -->"
+_END: Final = "<!-- end -->"
+
+
+def settings() -> str:
+    """Return every setting: in a file, as a flag, in the environment."""
+    flags = {row.name: row.opts for row in _options("serve")}
+    return _table(
+        ("name in a file", "flag", "environment", "default", "what it is"),
+        (
+            (
+                _code(row.name),
+                _code(" ".join(flags[row.name])) if row.name in flags else "",
+                _code(config.PREFIX + row.name.upper()),
+                _code(_default(row.default)),
+                row.metadata["help"],
+            )
+            for row in fields(config.Settings)
+        ),
+    )
+
+
+def cli() -> str:
+    """Return every command with its arguments and options."""
+    parts = []
+    for name, command in _commands().items():
+        parts.append(f"### `caretrail {name}`\n\n{(command.help or '').strip()}")
+        rows = [
+            (
+                _code(_spelling(row)),
+                _code(_default(row.default)),
+                getattr(row, "help", None) or "",
+            )
+            for row in command.params
+        ]
+        if rows:
+            parts.append(_table(("argument or option", "default", "what it is"), rows))
+    return "\n\n".join(parts)
+
+
+def search_parameters() -> str:
+    """Return every search parameter."""
+    return _table(
+        ("code", "type", "modifiers", "expression", "what it finds"),
+        (
+            (
+                _code(row.code),
+                row.type.value,
+                ", ".join(_code(f":{name}") for name in _modifiers(row)),
+                _code(row.expression),
+                row.description,
+            )
+            for row in PARAMETERS
+        ),
+    )
+
+
+def _modifiers(row: Any) -> Iterator[str]:
+    yield from row.modifiers
+    if row.type is Type.REFERENCE:
+        yield from row.targets or ("[type]",)
+
+
+def routes() -> str:
+    """Return every address."""
+    return _table(
+        ("method", "path", "interaction", "body", "without a credential"),
+        (
+            (row.method, _code(row.path), row.what, row.body, "yes" if row.public else "")
+            for row in ROUTES
+        ),
+    )
+
+
+def bounds() -> str:
+    """Return every limit with its reason, which is the comment beside it."""
+    text = Path(limits.__file__).read_text(encoding="utf-8")
+    rows, reason = [], ""
+    for line in text.splitlines():
+        found = re.match(r"([A-Z_]+): Final = [^#]*(?:#\s*(.*))?", line)
+        if line.startswith("#"):
+            reason = f"{reason} {line.lstrip('# ')}".strip()
+        elif found:
+            name, beside = found.groups()
+            value = getattr(limits, name)
+            rows.append((_code(name), f"{value:,}", beside or reason))
+            reason = ""
+        else:
+            reason = ""
+    return _table(("limit", "value", "why"), rows)
+
+
+def failures() -> str:
+    """Return every error that a client can meet."""
+    rows = []
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.Error) and kind is not errors.Error:
+            promise = (getdoc(kind) or "").partition("\n")[0]
+            rows.append((_code(name), str(kind.status), _code(kind.issue), promise))
+    rows.sort(key=lambda row: (row[1], row[0]))
+    return _table(("error", "status", "issue type", "when"), rows)
+
+
+# A row is a page and what makes its table.
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "settings": settings,
+    "commands": cli,
+    "search-parameters": search_parameters,
+    "routes": routes,
+    "limits": bounds,
+    "errors": failures,
+}
+
+
+def rendered(page: str, table: str, name: str) -> str:
+    """Return the page with its table in it; raise ValueError when it has no place for one."""
+    begin = _BEGIN.format(name)
+    before, found, rest = page.partition(begin)
+    _, end, after = rest.partition(_END)
+    if not (found and end):
+        raise ValueError(f"{name}.md has no place for its table")
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
+
+
+def _commands() -> dict[str, Any]:
+    found: dict[str, Any] = getattr(get_command(commands), "commands", {})
+    return found
+
+
+def _options(name: str) -> Iterable[Any]:
+    return (row for row in _commands()[name].params if row.param_type_name == "option")
+
+
+def _spelling(row: Any) -> str:
+    """Return an option or an argument as it is typed."""
+    if row.param_type_name == "option":
+        return " ".join(row.opts)
+    return row.name.upper() + ("..." if row.nargs == -1 else "")
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())
+
+
+def main() -> None:
+    """Write the tables into their pages."""
+    for name, make in TABLES.items():
+        path = REFERENCE / f"{name}.md"
+        path.write_text(rendered(path.read_text(encoding="utf-8"), make(), name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

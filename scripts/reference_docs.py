@@ -160,7 +160,7 @@ def _spelling(row: Any) -> str:
     """Return an option or an argument as it is typed."""
     if row.param_type_name == "option":
         return " ".join(row.opts)
-    return row.name.upper() + ("..." if row.nargs == -1 else "")
+    return f"{row.name.upper()}{'...' if row.nargs == -1 else ''}"
 
 
 def _default(value: Any) -> str:

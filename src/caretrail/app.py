@@ -93,6 +93,7 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # Links follow --public-url; nobody's header is believed.
             date_header=True,
             backlog=_BACKLOG,
             timeout_graceful_shutdown=_STOP_SECONDS,

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 # Keys of the senders' own that are remembered, to notice one that comes with other bytes.
 _KEYS_REMEMBERED: Final = 100_000
+# A batch that is still growing is looked at again after this long, so many times at most.
+_GATHER_SECONDS: Final = 0.0005
+_GATHER_STEPS_MAX: Final = 8
 
 
 class Group(NamedTuple):
@@ -80,7 +83,7 @@ class Committer:
         self._queue: deque[Group] = deque()
         self._entries = self._bytes = 0
         self._wake = threading.Condition()
-        self._closing = False
+        self._closing = self._busy = False
         self.failed = False
         self._keys = _Keys()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
@@ -133,6 +136,8 @@ class Committer:
         with self._wake:
             while not self._queue and not self._closing:
                 self._wake.wait()
+        self._gather()
+        with self._wake:
             taken: list[Group] = []
             entries = size = 0
             while self._queue:
@@ -146,7 +151,22 @@ class Committer:
                 taken.append(self._queue.popleft())
             self._entries -= sum(len(group.events) for group in taken)
             self._bytes -= sum(group.size for group in taken)
+            self._busy = len(taken) > 1
             return taken
+
+    def _gather(self) -> None:
+        """While many send at once, let more of them join: a commit costs as much for each batch.
+
+        After a batch of one nobody is kept waiting; otherwise a batch is taken when it stops
+        growing.
+        """
+        waited = 0
+        while self._busy and waited < _GATHER_STEPS_MAX:
+            before = len(self._queue)
+            time.sleep(_GATHER_SECONDS)
+            waited += 1
+            if len(self._queue) == before:
+                return
 
     def _commit(self, groups: list[Group]) -> None:
         try:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from prometheus_client import Metric
 
     from caretrail.committer import Commit
 
@@ -15,50 +19,82 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 _EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 
+class _Histogram:
+    """Counts by size. One thread adds to it: a lock for each request would cost more than this."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def buckets(self) -> tuple[list[tuple[str, float]], float]:
+        """Return what Prometheus wants: how many were at most each bound, and the sum of all."""
+        total, found = 0, []
+        for bound, count in zip((*self._bounds, "+Inf"), self._counts, strict=True):
+            total += count
+            found.append((str(bound), float(total)))
+        return found, self._sum
+
+
 class Metrics:
     """What is counted, and how to say it."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self._events = Counter("caretrail_events", "Events committed", registry=registry)
-        self._batch = Histogram(
-            "caretrail_commit_events", "Events in a commit", buckets=_EVENTS, registry=registry
-        )
-        self._commit = Histogram(
-            "caretrail_commit_seconds", "Duration of a commit", buckets=_SECONDS, registry=registry
-        )
-        self._requests = Histogram(
-            "caretrail_request_seconds",
-            "Duration of a request, by what it asks and how it was answered",
-            ("interaction", "status"),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._waiting = Gauge(
-            "caretrail_queue_events", "Events that wait for the disk", registry=registry
-        )
-        self._size = Gauge("caretrail_log_entries", "Entries of the log", registry=registry)
-        self._observers: dict[tuple[str, int], Callable[[float], None]] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+        self._events = 0
+        self._batch, self._commit = _Histogram(_EVENTS), _Histogram(_SECONDS)
+        self._requests: dict[tuple[str, int], _Histogram] = {}
+        self._waiting = self._size = _zero
 
     def watch(self, *, waiting: Callable[[], float], size: Callable[[], float]) -> None:
         """Read these two whenever figures are asked for."""
-        self._waiting.set_function(waiting)
-        self._size.set_function(size)
+        self._waiting, self._size = waiting, size
 
     def on_commit(self, commit: Commit) -> None:
-        """Count a commit."""
-        self._events.inc(commit.events)
-        self._batch.observe(commit.events)
-        self._commit.observe(commit.seconds)
+        """Count a commit; the committing thread calls this."""
+        self._events += commit.events
+        self._batch.add(commit.events)
+        self._commit.add(commit.seconds)
 
     def on_request(self, interaction: str, status: int, seconds: float) -> None:
         """Count a request; `interaction` is a name from the table of routes."""
         key = (interaction, status)
-        observe = self._observers.get(key)
-        if observe is None:
-            observe = self._observers[key] = self._requests.labels(interaction, str(status)).observe
-        observe(seconds)
+        histogram = self._requests.get(key)
+        if histogram is None:
+            histogram = self._requests[key] = _Histogram(_SECONDS)
+        histogram.add(seconds)
 
     def text(self) -> bytes:
         """Return all figures."""
         return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the figures, for the registry."""
+        yield CounterMetricFamily("caretrail_events", "Events committed", value=self._events)
+        for name, text, histogram in (
+            ("caretrail_commit_events", "Events in a commit", self._batch),
+            ("caretrail_commit_seconds", "Duration of a commit", self._commit),
+        ):
+            buckets, total = histogram.buckets()
+            yield HistogramMetricFamily(name, text, buckets=buckets, sum_value=total)
+        requests = HistogramMetricFamily(
+            "caretrail_request_seconds",
+            "Duration of a request, by what it asks and how it was answered",
+            labels=("interaction", "status"),
+        )
+        for (interaction, status), histogram in sorted(self._requests.items()):
+            requests.add_metric((interaction, str(status)), *histogram.buckets())
+        yield requests
+        yield GaugeMetricFamily(
+            "caretrail_queue_events", "Events that wait for the disk", value=self._waiting()
+        )
+        yield GaugeMetricFamily("caretrail_log_entries", "Entries of the log", value=self._size())
+
+
+def _zero() -> float:
+    return 0.0

@@ -199,7 +199,7 @@ class _SubjectKeys(dict[str, Mac]):
         return key
 
 
-_SUBJECTS_MAX: Final = 65_536
+_SUBJECTS_MAX: Final = 4_096
 _known: dict[bytes, _SubjectKeys] = {}
 
 

@@ -137,15 +137,3 @@ def total_usage(pid: int) -> Usage:
         for number in (task / "children").read_text(encoding="ascii").split():
             used = Usage(*map(add, used, total_usage(int(number))))
     return used
-
-
-class Stopwatch:
-    """The processor time of a process, with those it started, since this was made."""
-
-    def __init__(self, process: Child) -> None:
-        self._process = process
-        self._used = process.usage().seconds
-
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the process has used since."""
-        return self._process.usage().seconds - self._used

@@ -9,18 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from caretrail.bench import children, generator, machine, parts, questions, report
-from caretrail.bench.fill import disk_bytes, fill, stream
+from caretrail.bench.fill import fill, stream
 from caretrail.bench.generator import BUNDLE_ENTRIES, WINDOW_EVENTS_MAX, Job, Stream
 from caretrail.bench.report import Report
 from caretrail.storage.sqlite import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from caretrail.bench.children import Address, Child
     from caretrail.bench.fill import Filled
-    from caretrail.bench.generator import Kind
+    from caretrail.bench.generator import Kind, Measured
     from caretrail.bench.load import Outcome
 
 _CONNECTIONS: Final = 64
@@ -63,9 +65,8 @@ def run(
         bench = _Bench(told, seconds=seconds, say=say)
         filled = bench.fill(folder, events)
         bench.parts(filled)
-        bench.floor()
         with children.server(folder) as (process, address):
-            bench.searches(filled, address)
+            bench.searches(filled, process, address)
             bench.ingest(process, address)
         bench.verification(min(events, _VERIFIED_EVENTS), stack)
     for line in ("", *told.table()):
@@ -80,20 +81,17 @@ class _Bench:
         now = int(time.time() * 1000)
         # Events of another run into the same log differ from these.
         self._stream = Stream(seed=now, end_milliseconds=now)
-        self._floor = self._integrity = 0.0
+        self._floors: list[Measured] = []
+        self._integrity = 0.0
 
     def fill(self, folder: Path, events: int) -> Filled:
         """Fill the log, or find it filled."""
         self._say(f"filling a log with {events} events")
         filled = fill(folder, events=events, say=self._say)
         add = self._told.add
-        add("fill", filled.events / filled.seconds, "events/s", note="through the repository alone")
-        add(
-            "fill CPU",
-            filled.cpu_seconds / filled.events * 1e6,
-            "us/event",
-            note="with making them",
-        )
+        add("fill", filled.timed / filled.seconds, "events/s", note="through the repository alone")
+        each = _each(filled.cpu_seconds, filled.timed)
+        add("fill, CPU", each, "us/event", note="making the events included")
         add("disk, all in", filled.disk_bytes / filled.events, "bytes/event", report.BYTES)
         fifth, middle, last = (filled.memory[n] for n in (1, 5, -1))
         for share, used in (("20 %", fifth), ("60 %", middle), ("100 %", last)):
@@ -113,64 +111,82 @@ class _Bench:
         add("integrity", self._integrity, "us/event", note="salt, commitment, tags, leaf, tree")
 
     def floor(self) -> None:
-        """Measure what HTTP costs when nothing is done."""
+        """Measure what HTTP costs when nothing is done: once before the ingest and once after it."""
         self._say("the floor: 201 to the same bodies, and nothing else")
         with children.floor() as (process, address):
+            seconds = self._seconds / 2
             job = self._stream.job(
-                "single",
-                address,
-                seconds=self._seconds,
-                connections=_CONNECTIONS,
-                count=_FLOOR_EVENTS,
+                "single", address, seconds=seconds, connections=_CONNECTIONS, count=_FLOOR_EVENTS
             )
-            outcome, cpu = generator.run(_repeated(job), beside=process)
-        self._floor = outcome.rate
-        self._told.add("floor", outcome.rate, "requests/s", note=_latency(outcome))
-        self._told.add("floor CPU", _each(cpu, outcome.requests), "us/request")
-        self._told.add(
-            "load generator CPU", _each(outcome.cpu_seconds, outcome.requests), "us/request"
-        )
-        self._refused(outcome, "floor")
+            found = generator.run(msgspec.structs.replace(job, repeat=True), server=process)
+        self._refused("floor", found.outcome)
+        self._floors.append(found)
 
-    def searches(self, filled: Filled, address: Address) -> None:
+    def _tell_floor(self) -> float:
+        """Tell both measurements of the floor as one; return the rate."""
+        outcomes = [found.outcome for found in self._floors]
+        requests = sum(one.requests for one in outcomes)
+        rate = requests / sum(one.seconds for one in outcomes)
+        cpu = sum(found.cpu_seconds for found in self._floors)
+        each = ", ".join(f"{one.rate:.0f}" for one in outcomes)
+        add = self._told.add
+        add("floor", rate, "requests/s", note=f"before and after: {each}")
+        add("floor, CPU of the server", _each(cpu, requests), "us/event")
+        load = sum(one.cpu_seconds for one in outcomes)
+        add("floor, CPU of the load", _each(load, requests), "us/event")
+        return rate
+
+    def searches(self, filled: Filled, process: Child, address: Address) -> None:
         """Measure first pages, one after the other, with the server otherwise idle."""
         self._say("first pages over HTTP")
         for name, ask in _QUESTIONS.items():
             queries = list(islice(ask(filled), questions.VALUES))
             for count in _PAGES:
                 paths = [f"/fhir/AuditEvent?{query}&_count={count}" for query in queries]
-                self._search(f"{name}, _count={count}", paths, address)
+                self._search(f"{name}, _count={count}", paths, process, address)
 
-    def _search(self, name: str, paths: list[str], address: Address) -> None:
+    def _search(self, name: str, paths: list[str], process: Child, address: Address) -> None:
         job = Job("search", address.port, _SEARCH_SECONDS_MAX, 1, token=address.token, paths=paths)
-        outcome, _ = generator.run(job)
+        outcome = generator.run(job, server=process).outcome
         note = f"{outcome.requests} values, {outcome.marks} events, {outcome.unmarked} pages empty"
         self._told.add(f"{name}, p50", outcome.p50_ms, "ms", note=note)
         self._told.add(f"{name}, p99", outcome.p99_ms, "ms", report.PAGE)
-        self._refused(outcome, name)
+        self._refused(name, outcome, good="200")
 
     def ingest(self, process: Child, address: Address) -> None:
-        """Measure single events, then bundles, into the filled log."""
+        """Measure single events with the floor around them, then bundles, into the filled log."""
+        self.floor()
         self._say(f"single events over {_CONNECTIONS} connections")
-        outcome, cpu = self._load("single", process, address)
-        add, rate = self._told.add, outcome.rate
-        add("single", rate, "events/s", note=_latency(outcome))
-        add("single, of the floor", rate / self._floor, "times", report.RATIO)
+        single = self._load("single", process, address)
+        self.floor()
+        self._say(f"bundles of {BUNDLE_ENTRIES} over {_BUNDLE_CONNECTIONS} connections")
+        bundled = self._load("bundle", process, address)
+        self._tell_single(single, self._tell_floor())
+        self._tell_bundled(bundled)
+        used = process.usage()
+        self._told.add("memory of the server", used.anonymous_bytes / 1e6, "MB", note="in the end")
+
+    def _tell_single(self, found: Measured, floor: float) -> None:
+        outcome, add = found.outcome, self._told.add
+        add("single", outcome.rate, "events/s", note=f"worst {outcome.max_ms:.0f} ms")
+        add("single, of the floor", outcome.rate / floor, "times", report.RATIO)
         add("single, p50", outcome.p50_ms, "ms")
         add("single, p99", outcome.p99_ms, "ms")
-        self._costs("single", cpu, outcome.requests)
-        self._refused(outcome, "single")
-        self._say(f"bundles of {BUNDLE_ENTRIES} over {_BUNDLE_CONNECTIONS} connections")
-        outcome, cpu = self._load("bundle", process, address)
-        add("bundled", outcome.marks / outcome.seconds, "events/s", report.BUNDLED)
-        add("bundle, p50", outcome.p50_ms, "ms", note=_latency(outcome))
-        add("bundle, p99", outcome.p99_ms, "ms")
-        self._costs("bundled", cpu, outcome.marks)
-        self._refused(outcome, "bundle", wrong=outcome.requests * BUNDLE_ENTRIES - outcome.marks)
-        used = process.usage()
-        add("memory of the server", used.anonymous_bytes / 1e6, "MB", note="after all loads")
+        self._costs("single", found, outcome.requests)
+        self._refused("single", outcome)
 
-    def _load(self, kind: Kind, process: Child, address: Address) -> tuple[Outcome, float]:
+    def _tell_bundled(self, found: Measured) -> None:
+        outcome, add = found.outcome, self._told.add
+        rate, wrong = outcome.marks / outcome.seconds, outcome.unmarked
+        add("bundled", rate, "events/s", report.BUNDLED, note=f"worst {outcome.max_ms:.0f} ms")
+        add("bundle, p50", outcome.p50_ms, "ms")
+        add("bundle, p99", outcome.p99_ms, "ms")
+        self._costs("bundled", found, outcome.marks)
+        if wrong:
+            add("bundles without a 201", wrong, "", report.NONE)
+        self._refused("bundle", outcome, good="200")
+
+    def _load(self, kind: Kind, process: Child, address: Address) -> Measured:
         """Warm up, then measure."""
         connections = _CONNECTIONS if kind == "single" else _BUNDLE_CONNECTIONS
         most = _SINGLES_PER_SECOND if kind == "single" else _BUNDLED_PER_SECOND
@@ -180,24 +196,23 @@ class _Bench:
             job = self._stream.job(
                 kind, address, seconds=seconds, connections=connections, count=count
             )
-            found = generator.run(job, beside=process)
+            found = generator.run(job, server=process)
         return found
 
-    def _costs(self, name: str, cpu_seconds: float, events: int) -> None:
-        each = _each(cpu_seconds, events)
+    def _costs(self, name: str, found: Measured, events: int) -> None:
+        each = _each(found.cpu_seconds, events)
         self._told.add(f"{name}, CPU of the server", each, "us/event")
         share = 100 * self._integrity / each if each else 0.0
         self._told.add(f"{name}, integrity's share of it", share, "%", report.INTEGRITY)
+        others = found.others_seconds / found.outcome.seconds
+        self._told.add(f"{name}, cores taken by others", others, "", note="else it means less")
 
-    def _refused(self, outcome: Outcome, name: str, *, wrong: int | None = None) -> None:
-        """Tell what was not answered as it should be; figures with such answers mean nothing."""
-        if wrong is None:
-            good = ("201",) if outcome.marks == 0 and "201" in outcome.statuses else ("200",)
-            wrong = sum(n for status, n in outcome.statuses.items() if status not in good)
-        note = ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items())
-        bad = wrong + outcome.lost
-        if bad:
-            self._told.add(f"{name}, wrong or no answers", bad, "", report.WHOLE, note)
+    def _refused(self, name: str, outcome: Outcome, *, good: str = "201") -> None:
+        """Tell what was not answered as it should be: figures with such answers mean nothing."""
+        wrong = outcome.lost + outcome.requests - outcome.statuses.get(good, 0)
+        if wrong:
+            note = ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items())
+            self._told.add(f"{name}, wrong or no answers", wrong, "", report.NONE, note)
 
     def verification(self, events: int, stack: ExitStack) -> None:
         """Measure `verify` on a smaller log, as every event costs the same."""
@@ -208,25 +223,8 @@ class _Bench:
         found = verify(folder)
         taken = time.monotonic() - begun
         self._told.add("verify", events / taken, "events/s")
-        self._told.add("verify, findings", len(found.findings), "", report.WHOLE)
-        assert disk_bytes(folder)
-
-
-def _repeated(job: Job) -> Job:
-    import msgspec
-
-    return msgspec.structs.replace(job, repeat=True)
+        self._told.add("verify, findings", len(found.findings), "", report.NONE)
 
 
 def _each(seconds: float, count: int) -> float:
     return seconds / max(count, 1) * 1e6
-
-
-def _latency(outcome: Outcome) -> str:
-    return (
-        f"p50 {outcome.p50_ms:.1f} ms, p99 {outcome.p99_ms:.1f} ms, worst {outcome.max_ms:.0f} ms"
-    )
-
-
-def _values(rows: Iterator[str]) -> list[str]:
-    return list(rows)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
-from caretrail.bench.children import Address, Stopwatch, child
+from caretrail.bench.children import Address, child
 from caretrail.bench.load import Loop, Outcome
+from caretrail.bench.machine import busy_seconds
 from caretrail.demo.hospital import bench_events
 
 if TYPE_CHECKING:
@@ -55,15 +56,28 @@ class Job(msgspec.Struct, frozen=True):
     repeat: bool = False
 
 
-def run(job: Job, *, beside: Child | None = None) -> tuple[Outcome, float]:
-    """Run a load in a process of its own; return also the CPU seconds that `beside` used for it."""
+class Measured(NamedTuple):
+    """What came of a load, and the processor time that it cost the server and took from others.
+
+    Where `others` is not small, somebody else's work stood in the way.
+    """
+
+    outcome: Outcome
+    cpu_seconds: float
+    others_seconds: float
+
+
+def run(job: Job, *, server: Child) -> Measured:
+    """Run a load in a process of its own, against `server`."""
     with child(_CODE) as process:
         process.write(msgspec.json.encode(job))
         process.read()
-        watch = Stopwatch(beside or process)
+        used, busy = server.usage().seconds, busy_seconds()
         process.write(b"go")
         outcome = msgspec.json.decode(process.read(), type=Outcome)
-        return outcome, watch.cpu_seconds()
+        cpu = server.usage().seconds - used
+        others = busy_seconds() - busy - cpu - outcome.cpu_seconds
+        return Measured(outcome, cpu, max(0.0, others))
 
 
 def main() -> None:

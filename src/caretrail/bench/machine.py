@@ -15,6 +15,7 @@ import msgspec
 if TYPE_CHECKING:
     from pathlib import Path
 
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
 _SYNCS: Final = 100
 _BLOCK: Final = b"\0" * 4096
 
@@ -61,6 +62,13 @@ def _processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.machine()
+
+
+def busy_seconds() -> float:
+    """Return the processor time that everybody has used since the machine was started (proc(5))."""
+    with open("/proc/stat", encoding="ascii") as file:
+        user, nice, system, _, _, *interrupts = (int(part) for part in file.readline().split()[1:9])
+    return (user + nice + system + sum(interrupts)) / _TICKS
 
 
 def fsync_milliseconds(folder: Path) -> float:

@@ -32,7 +32,7 @@ PAGE: Final = Target("p99 under 10 ms", 10.0, "most")
 BYTES: Final = Target("at most 700 bytes", 700, "most")
 INTEGRITY: Final = Target("under 10 %", 10.0, "most")
 FLAT: Final = Target("flat: at most 1.25", 1.25, "most")
-WHOLE: Final = Target("0", 0, "most")
+NONE: Final = Target("none", 0, "most")
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -72,9 +72,10 @@ class Report:
         wide = max(len(figure.name) for figure in self.figures)
         lines = [*self._machine.lines(), f"a log of {self._events} events", ""]
         for one in self.figures:
-            wanted = f"{one.target.text}: {one.verdict}" if one.target is not None else one.note
+            wanted = f"{one.target.text}: {one.verdict}" if one.target is not None else ""
             figure = f"{_number(one.value):>9} {one.unit}"
-            lines.append(f"{one.name:<{wide}} {figure:<22} {wanted}".rstrip())
+            rest = "; ".join(filter(None, (wanted, one.note)))
+            lines.append(f"{one.name:<{wide}} {figure:<22} {rest}".rstrip())
         return lines
 
     def write(self, output: Path) -> None:

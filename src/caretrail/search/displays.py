@@ -20,7 +20,7 @@ CHARACTERS_MAX: Final = 4_000
 _END: Final = "\n"
 
 
-@lru_cache(16_384)
+@lru_cache(4_096)
 def terms(displays: tuple[tuple[str, str], ...]) -> Sequence[str]:
     """Return the terms of (parameter key, display) pairs: one, but for very long displays."""
     folded = sorted({key + fold(display)[:CHARACTERS_MAX] for key, display in displays})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from caretrail.limits import WORDS_MAX
@@ -22,7 +23,10 @@ SHAPE: Final = "sh"
 ORGANISATION: Final = "og"
 PRODUCER: Final = "pr"
 
-_LISTED: Final = tuple((row.key, row.type, row.values) for row in INDEXED)
+_LISTED: Final = tuple(
+    (row.key, row.type, row.values, token.term if row.is_identifier else token.known_term)
+    for row in INDEXED
+)
 
 
 def terms(facts: Facts) -> set[str]:
@@ -30,7 +34,7 @@ def terms(facts: Facts) -> set[str]:
     found: set[str] = set()
     shown: list[tuple[str, str]] = []
     shape = SHAPE
-    for key, kind, values in _LISTED:
+    for key, kind, values, term in _LISTED:
         elements: Iterable[Any] = values(facts)
         if not elements:
             continue
@@ -38,7 +42,7 @@ def terms(facts: Facts) -> set[str]:
         if kind is Type.TOKEN:
             for element in elements:
                 if element.code is not None or element.system is not None:
-                    found.add(token.term(key, element.system, element.code))
+                    found.add(term(key, element.system, element.code))
                 if element.display is not None:
                     shown.append((key, element.display))
         else:
@@ -63,10 +67,13 @@ _TERMS: Final[dict[Type, Callable[[str, Any], Iterable[str]]]] = {
 def _words(event: AuditEvent, shown: list[tuple[str, str]]) -> Iterable[str]:
     texts = of.texts(event)
     texts += (text for _, text in shown if len(text) > displays.CHARACTERS_MAX)
-    found = words(texts)
-    if len(found) > WORDS_MAX:
-        return (WORDS + OVERFLOW,)
-    return [WORDS + spell(word) for word in found]
+    found = set().union(*map(_words_of, texts))
+    return (WORDS + OVERFLOW,) if len(found) > WORDS_MAX else found
+
+
+@lru_cache(4_096)
+def _words_of(text: str) -> frozenset[str]:
+    return frozenset(WORDS + spell(word) for word in words((text,)))
 
 
 def shown(facts: Facts) -> list[tuple[str, str]]:

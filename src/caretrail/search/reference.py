@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from caretrail.errors import ParameterError
 from caretrail.search.fold import fold
 from caretrail.search.syntax import unescape
-from caretrail.search.term import Node, Prefix, Scan, Term, digest, spell
+from caretrail.search.term import Node, Prefix, Scan, Term, digest, known, spell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from caretrail.fhir.audit_event import Reference
 
@@ -42,7 +42,7 @@ class Literal(NamedTuple):
     version: str | None
 
 
-@lru_cache(65_536)
+@lru_cache(512)  # One event is asked several times.
 def literal(text: str) -> Literal | None:
     """Return the parts of `text`, or None when it has another form (a URN, a fragment)."""
     found = _LITERAL.fullmatch(text)
@@ -170,22 +170,24 @@ def is_type(modifier: str) -> bool:
     return _TYPE.fullmatch(modifier) is not None
 
 
-@lru_cache(65_536)
 def _literal_term(text: str) -> str:
     parts = literal(text)
     if parts is None:
         return _OPAQUE + digest(text, 8)
+    kind, base, version = known(parts.type, 2), known(parts.base, 3), known(parts.version, 2)
+    return f"{digest(parts.id, 6)}{kind}{base}{version}"
+
+
+def terms(key: str, element: Reference) -> Sequence[str]:
+    """Return the index terms of a reference; its identifier has a parameter of its own."""
+    if element.display is None:
+        return () if element.reference is None else (key + _literal_term(element.reference),)
+    shown = key + _DISPLAY + _folded(element.display)
     return (
-        digest(parts.id, 6)
-        + digest(parts.type, 2)
-        + digest(parts.base, 3)
-        + digest(parts.version, 2)
+        (shown,) if element.reference is None else (key + _literal_term(element.reference), shown)
     )
 
 
-def terms(key: str, element: Reference) -> Iterable[str]:
-    """Return the index terms of a reference; its identifier has a parameter of its own."""
-    if element.reference is not None:
-        yield key + _literal_term(element.reference)
-    if element.display is not None:
-        yield key + _DISPLAY + spell(fold(element.display))
+@lru_cache(4_096)
+def _folded(display: str) -> str:
+    return spell(fold(display))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from caretrail.errors import ParameterError
@@ -87,7 +88,8 @@ def parse(text: str, modifier: str | None) -> Value | ContainsValue | ExactValue
     return ContainsValue(fold(text)) if modifier == "contains" else Value(fold(text))
 
 
-def terms(key: str, element: str) -> Iterable[str]:
+@lru_cache(4_096)
+def terms(key: str, element: str) -> tuple[str, ...]:
     """Return the index terms of a string."""
     return (key + spell(fold(element)),)
 

@@ -70,7 +70,6 @@ _ESCAPES: Final = _OURS | {
 _PLAIN: Final = {escape: code for code, escape in _ESCAPES.items()}
 
 
-@lru_cache(65_536)
 def digest(text: str | None, size: int) -> str:
     """Return `2 * size` hexadecimal digits that stand for `text`."""
     if text is None:
@@ -78,7 +77,11 @@ def digest(text: str | None, size: int) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=size).hexdigest()
 
 
-@lru_cache(65_536)
+# Of what few senders say again and again: systems, types, servers. A cache of what is new each
+# time (ids, references) costs more than it saves: it is memory that is touched for the first time.
+known = lru_cache(1_024)(digest)
+
+
 def spell(text: str) -> str:
     """Return `text` in the letters that a term may have; the spelling of a prefix is a prefix."""
     if len(text) > TERM_CHARACTERS_MAX:

@@ -9,7 +9,7 @@ from caretrail.errors import ParameterError
 from caretrail.search.displays import scan
 from caretrail.search.fold import fold
 from caretrail.search.syntax import split, unescape
-from caretrail.search.term import Node, Prefix, Scan, Term, digest
+from caretrail.search.term import Node, Prefix, Scan, Term, digest, known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -143,7 +143,10 @@ def parse(text: str, modifier: str | None) -> Value | TextValue | OfTypeValue:
     return Value(_SYNONYMS.get(parts[0], parts[0]), parts[1])
 
 
-@lru_cache(65_536)
 def term(key: str, system: str | None, code: str | None) -> str:
     """Return the index term of a code."""
-    return f"{key}{digest(code, 6)}{digest(system or None, 4)}"
+    return f"{key}{digest(code, 6)}{known(system or None, 4)}"
+
+
+# The same for the codes of code systems, which are few.
+known_term = lru_cache(4_096)(term)

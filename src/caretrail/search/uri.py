@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.search.syntax import unescape
@@ -91,7 +92,8 @@ def is_below(uri: str, parent: str) -> bool:
     return not rest or parent[-1] in "/?#" or rest[0] in "/?#"
 
 
-def terms(key: str, element: str) -> Iterable[str]:
+@lru_cache(4_096)
+def terms(key: str, element: str) -> tuple[str, ...]:
     """Return the index terms of a URI."""
     return (key + spell(element),)
 

@@ -79,6 +79,17 @@ def serve(
     require_date: Annotated[
         bool | None, typer.Option("--require-date", help=config.help_of("require_date"))
     ] = None,
+    producer: Annotated[str | None, typer.Option(help=config.help_of("producer"))] = None,
+    organisation: Annotated[str | None, typer.Option(help=config.help_of("organisation"))] = None,
+    event_bytes_max: Annotated[
+        int | None, typer.Option(help=config.help_of("event_bytes_max"))
+    ] = None,
+    bundle_entries_max: Annotated[
+        int | None, typer.Option(help=config.help_of("bundle_entries_max"))
+    ] = None,
+    bundle_bytes_max: Annotated[
+        int | None, typer.Option(help=config.help_of("bundle_bytes_max"))
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help=config.help_of("log_level"))] = None,
     file: Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")] = None,
 ) -> None:
@@ -94,6 +105,11 @@ def serve(
         insecure_no_auth=insecure_no_auth,
         public_url=public_url,
         require_date=require_date,
+        producer=producer,
+        organisation=organisation,
+        event_bytes_max=event_bytes_max,
+        bundle_entries_max=bundle_entries_max,
+        bundle_bytes_max=bundle_bytes_max,
         log_level=log_level,
     )
     app.run(settings, on_ready=_announce)

@@ -76,12 +76,6 @@ class UnauthenticatedError(Error):
     status, issue = 401, "login"
 
 
-class ForbiddenError(Error):
-    """The credential does not permit this."""
-
-    status, issue = 403, "forbidden"
-
-
 class NotFoundError(Error):
     """There is nothing at this address."""
 
@@ -128,12 +122,6 @@ class MediaTypeError(Error):
     """The content's media type cannot be read here."""
 
     status, issue = 415, "not-supported"
-
-
-class BusyError(Error):
-    """The sender is over its share: send it again later."""
-
-    status, issue = 429, "throttled"
 
 
 class ThrottledError(Error):

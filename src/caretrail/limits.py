@@ -7,7 +7,7 @@ from typing import Final
 # IHE's largest BALP example is 5,087 bytes; syslog senders may use 1 MiB.
 EVENT_BYTES_MAX: Final = 1024 * 1024
 BUNDLE_ENTRIES_MAX: Final = 1_000  # What Aidbox sends at once.
-BUNDLE_BYTES_MAX: Final = 16 * 1024 * 1024
+BUNDLE_BYTES_MAX: Final = 16 * 1024 * 1024  # A thousand of the largest BALP examples, thrice.
 
 # A gzip body may grow this much: JSON of one shape reaches 60, a bomb 1,000.
 INFLATE_RATIO_MAX: Final = 100
@@ -21,10 +21,10 @@ ISSUES_MAX: Final = 100
 
 # The open batch: what waits for the disk. Past it the answer is 503 with Retry-After.
 QUEUE_ENTRIES_MAX: Final = 20_000
-QUEUE_BYTES_MAX: Final = 128 * 1024 * 1024
+QUEUE_BYTES_MAX: Final = 128 * 1024 * 1024  # Two commits' worth: one is written, one fills.
 # A commit takes several bundles; bytes, not entries, bound the memory we promise.
 COMMIT_ENTRIES_MAX: Final = 2_000
-COMMIT_BYTES_MAX: Final = 64 * 1024 * 1024
+COMMIT_BYTES_MAX: Final = 64 * 1024 * 1024  # Four Bundles of the largest size.
 assert BUNDLE_BYTES_MAX <= COMMIT_BYTES_MAX <= QUEUE_BYTES_MAX
 assert BUNDLE_ENTRIES_MAX <= COMMIT_ENTRIES_MAX <= QUEUE_ENTRIES_MAX
 
@@ -32,8 +32,8 @@ assert BUNDLE_ENTRIES_MAX <= COMMIT_ENTRIES_MAX <= QUEUE_ENTRIES_MAX
 QUERY_BYTES_MAX: Final = 64 * 1024
 # One search: values after splitting at commas, over all parameters.
 SEARCH_VALUES_MAX: Final = 1_000
-SEARCH_COUNT_DEFAULT: Final = 50
-SEARCH_COUNT_MAX: Final = 1_000
+SEARCH_COUNT_DEFAULT: Final = 50  # A screen or two.
+SEARCH_COUNT_MAX: Final = 1_000  # Some 3 MB of JSON; whoever wants more follows the links.
 # Events that `_revinclude` adds to a page.
 INCLUDED_MAX: Final = 1_000
 # What one search may spend before it gives up and says so.

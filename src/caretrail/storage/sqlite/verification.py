@@ -186,10 +186,11 @@ class _Verification:
     def _compare(self, record: Record, row: tuple[Any, ...], leaf: bytes) -> None:
         k, _, salt, irregular = row
         facts = Facts(record)
+        bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
+        self._hours[bucket // _HOUR] += 1
         entry = entry_of(facts, salt=salt, identity=self._identity)
         if merkle.leaf_hash(entry.encode()) != leaf:
             raise VerificationError("the event is not what its leaf commits to")
-        bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
         # Where the key was taken, the next free one of the same time was used.
         if bucket_of_key(k) != bucket or bool(irregular) is exact or k < key_of(bucket, 0):
             raise VerificationError("the event is filed under another time")
@@ -197,7 +198,6 @@ class _Verification:
         found = "SELECT 1 FROM fingerprint WHERE value = ? AND entry = ?"
         if self._db.execute(found, (value, record.entry)).fetchone() is None:
             raise VerificationError("the event's fingerprint is missing")
-        self._hours[bucket // _HOUR] += 1
         self._terms += self._weights.of(k, index.terms(facts))
 
     def _compare_counts(self, size: int) -> None:

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from caretrail.search.record import Record
     from caretrail.tlog.tree import Node, Tree
 
-# A key is 42 bits of milliseconds since 1970, which reach 2109, and the low 22 bits of the entry,
-# less 2**63 so that it fits a signed integer. Earlier and later instants share the first and the
+# A key is 42 bits of milliseconds since 1970, which reach 2109, and the low 20 bits of the entry: a
+# million events of one millisecond, and differences that an index writes in 5 bytes. Earlier and later instants share the first and the
 # last millisecond; what order they have among themselves their exact instants decide.
-ENTRY_BITS: Final = 22
+ENTRY_BITS: Final = 20
 ENTRY_MASK: Final = (1 << ENTRY_BITS) - 1
 BUCKET_MAX: Final = (1 << 42) - 1
-_OFFSET: Final = 1 << 63
 DAY_MILLISECONDS: Final = 86_400_000
 
 
@@ -119,12 +118,12 @@ def bucket_of(second: int, fraction: str) -> tuple[int, bool]:
 
 def key_of(bucket: int, entry: int) -> int:
     """Return the key of an event: first its time, then its place in the log."""
-    return (bucket << ENTRY_BITS | entry & ENTRY_MASK) - _OFFSET
+    return bucket << ENTRY_BITS | entry & ENTRY_MASK
 
 
 def bucket_of_key(key: int) -> int:
     """Return the millisecond of a key."""
-    return (key + _OFFSET) >> ENTRY_BITS
+    return key >> ENTRY_BITS
 
 
 def fingerprint(bucket: int, producer: str, body: bytes) -> int:
@@ -134,7 +133,7 @@ def fingerprint(bucket: int, producer: str, body: bytes) -> int:
     """
     # A checksum is enough: whoever has the same number is compared byte by byte.
     digest = crc32(body, crc32(producer.encode())).to_bytes(4)
-    return (bucket << ENTRY_BITS | int.from_bytes(digest) & ENTRY_MASK) - _OFFSET
+    return bucket << ENTRY_BITS | int.from_bytes(digest) & ENTRY_MASK
 
 
 def sender_key(facts: Facts) -> bytes | None:

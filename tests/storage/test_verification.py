@@ -55,7 +55,7 @@ TAMPERINGS = {
     "an event and its leaf are deleted": ("DELETE FROM event WHERE entry = 8; DELETE FROM leaf WHERE entry = 8", 8),
     "a leaf is changed": ("UPDATE leaf SET hash = zeroblob(32) WHERE entry = 9", 9),
     "two leaves are swapped": ("UPDATE leaf SET hash = (SELECT hash FROM leaf l WHERE l.entry = 21 - leaf.entry) WHERE entry IN (10, 11)", 10),
-    "an event is filed under another time": ("UPDATE event SET k = k + 4194304000 WHERE entry = 12; UPDATE leaf SET k = k + 4194304000 WHERE entry = 12", 12),
+    "an event is filed under another time": ("UPDATE event SET k = k + 1048576000 WHERE entry = 12; UPDATE leaf SET k = k + 1048576000 WHERE entry = 12", 12),
     "an event gets another id": ("UPDATE event SET id = zeroblob(16) WHERE entry = 13", 13),
     "an event's flags are changed": ("UPDATE event SET flags = flags + 2 WHERE entry = 14", 14),
     "an event gets another form": ("UPDATE event SET form = 2 WHERE entry = 15", 15),

@@ -192,11 +192,18 @@ def source_sequence(event: AuditEvent) -> int | None:
 
 def texts(event: AuditEvent) -> list[str]:
     """Return names, descriptions and displays of references: what is not a coding's display."""
-    found = [event.outcomeDesc, event.source.site, event.source.observer.display]
+    found = [event.outcomeDesc, *(agent.name for agent in event.agent)]
+    found += (entity.name for entity in event.entity or ())
+    return [*(text for text in found if text is not None), *unlisted_texts(event)]
+
+
+def unlisted_texts(event: AuditEvent) -> list[str]:
+    """Return the texts that no search parameter of type string keeps anyway."""
+    found = [event.source.site, event.source.observer.display]
     for agent in event.agent:
-        found += (agent.name, agent.altId, agent.who.display if agent.who else None)
+        found += (agent.altId, agent.who.display if agent.who else None)
     for entity in event.entity or ():
-        found += (entity.name, entity.description, entity.what.display if entity.what else None)
+        found += (entity.description, entity.what.display if entity.what else None)
     return [text for text in found if text is not None]
 
 

@@ -52,7 +52,8 @@ def terms(facts: Facts) -> set[str]:
     found.add(shape)
     found.update(displays.terms(tuple(shown)))
     found.update(_words(facts.event, shown))
-    found.add(ORGANISATION + spell(facts.record.organisation))
+    if facts.record.organisation:
+        found.add(ORGANISATION + spell(facts.record.organisation))
     found.add(PRODUCER + spell(facts.record.producer))
     return found
 
@@ -65,7 +66,7 @@ _TERMS: Final[dict[Type, Callable[[str, Any], Iterable[str]]]] = {
 
 
 def _words(event: AuditEvent, shown: list[tuple[str, str]]) -> Iterable[str]:
-    texts = of.texts(event)
+    texts = of.unlisted_texts(event)
     texts += (text for _, text in shown if len(text) > displays.CHARACTERS_MAX)
     found = set().union(*map(_words_of, texts))
     return (WORDS + OVERFLOW,) if len(found) > WORDS_MAX else found

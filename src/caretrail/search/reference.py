@@ -174,8 +174,11 @@ def _literal_term(text: str) -> str:
     parts = literal(text)
     if parts is None:
         return _OPAQUE + digest(text, 8)
-    kind, base, version = known(parts.type, 2), known(parts.base, 3), known(parts.version, 2)
-    return f"{digest(parts.id, 6)}{kind}{base}{version}"
+    term = digest(parts.id, 6) + known(parts.type, 2)
+    if parts.version is not None:
+        return f"{term}{known(parts.base, 3)}{known(parts.version, 2)}"
+    # What is absent at the end is left out: most references are relative and without a version.
+    return term if parts.base is None else term + known(parts.base, 3)
 
 
 def terms(key: str, element: Reference) -> Sequence[str]:

@@ -8,12 +8,15 @@ from caretrail.errors import ParameterError
 from caretrail.search import displays
 from caretrail.search.fold import words
 from caretrail.search.syntax import unescape
-from caretrail.search.term import And, Node, Or, Prefix, Term, spell, spell_prefix
+from caretrail.search.term import And, Node, Or, Prefix, Scan, Term, spell, spell_prefix, unspell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 WORDS: Final = "wo"
+# The parameters agent-name, entity-name and outcome-desc keep their texts as terms, and these are
+# read through for words: names are few, and words of their own would be half of all.
+LISTED: Final = ("an", "nm", "od")
 # Instead of its words: an event that has too many of them is always compared.
 OVERFLOW: Final = "\u01fe"
 
@@ -58,7 +61,16 @@ def parse(text: str) -> Value:
 
 
 def _find(node: Node, accepts: Callable[[str], bool]) -> Node:
-    return Or((_MANY, node, displays.scan(None, accepts)))
+    listed = tuple(_listed(key, accepts) for key in LISTED)
+    return Or((_MANY, node, displays.scan(None, accepts), *listed))
+
+
+def _listed(key: str, accepts: Callable[[str], bool]) -> Node:
+    def accepted(term: str) -> bool:
+        text, whole = unspell(term[len(key) :])
+        return not whole or accepts(text)
+
+    return Scan(key, accepted)
 
 
 def _is(word: str) -> Callable[[str], bool]:

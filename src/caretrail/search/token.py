@@ -145,7 +145,8 @@ def parse(text: str, modifier: str | None) -> Value | TextValue | OfTypeValue:
 
 def term(key: str, system: str | None, code: str | None) -> str:
     """Return the index term of a code."""
-    return f"{key}{digest(code, 6)}{known(system or None, 4)}"
+    # Without a system the term ends early, as most identifiers' do: it is shorter that way.
+    return f"{key}{digest(code, 6)}{known(system, 4) if system else ''}"
 
 
 # The same for the codes of code systems, which are few.

@@ -7,13 +7,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.search.syntax import unescape
-from caretrail.search.term import Node, Or, Prefix, spell, spell_prefix
+from caretrail.search.term import Node, Or, Prefix, spell_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MODIFIERS = ("missing", "above", "below")
 
+_CHARACTERS_MAX: Final = 48
 _PART_END: Final = re.compile(r"[/?#]")
 
 
@@ -28,7 +29,7 @@ class Value(NamedTuple):
 
     def node(self, key: str) -> Node:
         """Return where the index has it; what follows is compared with the event."""
-        return Prefix(key + spell_prefix(self.uri))
+        return Prefix(key + _start(self.uri))
 
     @property
     def exact(self) -> bool:
@@ -47,7 +48,7 @@ class BelowValue(NamedTuple):
 
     def node(self, key: str) -> Node:
         """Return where the index has it."""
-        return Prefix(key + spell_prefix(self.uri))
+        return Prefix(key + _start(self.uri))
 
     @property
     def exact(self) -> bool:
@@ -68,7 +69,7 @@ class AboveValue(NamedTuple):
         """Return where the index has each URI that this one is under."""
         ends = {at.start() for at in _PART_END.finditer(self.uri)}
         ends |= {end + 1 for end in ends} | {len(self.uri)}
-        return Or(tuple(Prefix(key + spell(self.uri[:end])) for end in sorted(ends) if end))
+        return Or(tuple(Prefix(key + _start(self.uri[:end])) for end in sorted(ends) if end))
 
     @property
     def exact(self) -> bool:
@@ -95,7 +96,12 @@ def is_below(uri: str, parent: str) -> bool:
 @lru_cache(4_096)
 def terms(key: str, element: str) -> tuple[str, ...]:
     """Return the index terms of a URI."""
-    return (key + spell(element),)
+    return (key + _start(element),)
+
+
+def _start(uri: str) -> str:
+    """Return what the index keeps of a URI: ids of tokens are long, and new all the time."""
+    return spell_whole(uri[:_CHARACTERS_MAX])
 
 
 def _spellings(element: str) -> tuple[str, ...]:

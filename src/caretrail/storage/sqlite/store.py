@@ -89,7 +89,7 @@ class SqliteStorage:
             raise StoreError("the store did not take the batch") from error
 
     def _commit_elsewhere(self, batch: Batch) -> None:
-        """Commit a batch with a key that is taken: 2**22 entries later in the same millisecond."""
+        """Commit a batch with a key that is taken: 2**20 entries later in the same millisecond."""
         try:
             self._write(batch, free_keys=True)
         except sqlite3.Error as error:

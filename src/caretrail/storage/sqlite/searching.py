@@ -39,7 +39,7 @@ _SCAN_TERMS: Final = (
 _HOUR: Final = 3_600_000
 # Events of one millisecond are put in exact order as long as there are no more than these.
 _GROUP_MAX: Final = 10_000
-_STEPS_PER_CHECK: Final = 20_000  # Of SQLite's virtual machine: about a millisecond.
+_STEPS_PER_CHECK: Final = 1_000  # Of SQLite's virtual machine: a small part of a millisecond.
 _RECORDS_PER_CHECK: Final = 64
 # Fewer entries than these are read and put in order rather than looked up in the index.
 _FEW_ENTRIES: Final = 512

@@ -215,9 +215,6 @@ class _Verification:
         return sum(self._weights.of(k, (term,)) for term, k in self._postings()) % _PRIME
 
     def _postings(self) -> Iterator[tuple[str, int]]:
-        self._db.execute(
-            "CREATE VIRTUAL TABLE IF NOT EXISTS temp.posting USING fts5vocab(main, term, 'instance')"
-        )
         return self._db.execute("SELECT term, doc FROM temp.posting")
 
     def _find_terms(self, size: int) -> None:

@@ -39,7 +39,7 @@ INCLUDED_MAX: Final = 1_000
 # What one search may spend before it gives up and says so.
 SEARCH_SECONDS_MAX: Final = 5.0
 # Spent on a total nobody asked for, before the Bundle goes without one.
-TOTAL_SECONDS_FREE: Final = 0.004
+TOTAL_SECONDS_FREE: Final = 0.0015
 # Distinct indexed values that one value of a search (contains, below, text) may stand for.
 VOCABULARY_MATCHES_MAX: Final = 2_000
 # The longest text kept in an index term; a longer value is found by its start and then compared.

@@ -40,6 +40,9 @@ INCLUDED_MAX: Final = 1_000
 SEARCH_SECONDS_MAX: Final = 5.0
 # Spent on a total nobody asked for, before the Bundle goes without one.
 TOTAL_SECONDS_FREE: Final = 0.0015
+# A log of no more entries than these is counted all the same, for this long.
+SMALL_LOG_ENTRIES: Final = 20_000
+TOTAL_SECONDS_SMALL_LOG: Final = 0.2
 # Distinct indexed values that one value of a search (contains, below, text) may stand for.
 VOCABULARY_MATCHES_MAX: Final = 2_000
 # The longest text kept in an index term; a longer value is found by its start and then compared.

@@ -16,7 +16,13 @@ from caretrail.committer import Commit, Committer, Group, SecondsLeft
 from caretrail.errors import TooCostlyError
 from caretrail.fhir import profiles, temporal
 from caretrail.fhir.intake import Form
-from caretrail.limits import INCLUDED_MAX, SEARCH_SECONDS_MAX, TOTAL_SECONDS_FREE
+from caretrail.limits import (
+    INCLUDED_MAX,
+    SEARCH_SECONDS_MAX,
+    SMALL_LOG_ENTRIES,
+    TOTAL_SECONDS_FREE,
+    TOTAL_SECONDS_SMALL_LOG,
+)
 from caretrail.search import cursor
 from caretrail.search.cursor import Cursor
 from caretrail.search.elements import Facts
@@ -242,7 +248,9 @@ def _with_total(reads: Reads, query: Query, plan: Plan, start: Cursor, known: in
     """Count what fits: for as long as it takes if asked for, else only if it takes no time."""
     if known is not None or query.total == "none":
         return Cursor(start.place, start.until, known)
-    seconds = SEARCH_SECONDS_MAX if query.total == "accurate" else TOTAL_SECONDS_FREE
+    seconds = TOTAL_SECONDS_SMALL_LOG if start.until <= SMALL_LOG_ENTRIES else TOTAL_SECONDS_FREE
+    if query.total == "accurate":
+        seconds = SEARCH_SECONDS_MAX
     try:
         total = reads.count(plan, until=start.until, deadline=SecondsLeft(seconds))
     except TooCostlyError:

@@ -18,6 +18,11 @@ INFLATE_BYTES_FREE: Final = 1024 * 1024
 NESTING_DEPTH_MAX: Final = 64
 # A list of problems longer than this helps nobody; the last issue says that more were found.
 ISSUES_MAX: Final = 100
+# Parts of events that repeat (a user, a workstation, a code) and what follows from them: as many of
+# each kind are remembered, none larger than this. Together that is about 60 MB.
+PARTS_REMEMBERED: Final = 8_192
+PART_BYTES_REMEMBERED: Final = 2_048
+EVENT_BYTES_REMEMBERED: Final = 16 * 1024  # Of larger events no part is remembered.
 
 # The open batch: what waits for the disk. Past it the answer is 503 with Retry-After.
 QUEUE_ENTRIES_MAX: Final = 20_000

@@ -13,7 +13,6 @@ from zlib import crc32
 
 from caretrail.fhir import temporal
 from caretrail.search import elements, index
-from caretrail.search.elements import Facts
 from caretrail.search.reference import literal
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag
@@ -21,7 +20,7 @@ from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from caretrail.fhir.audit_event import Reference
+    from caretrail.fhir.audit_event import AuditEvent, Reference
     from caretrail.search.record import Record
     from caretrail.tlog.tree import Node, Tree
 
@@ -69,24 +68,22 @@ class Batch(NamedTuple):
 
 def prepare(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Pending:
     """Compute everything about an event that does not depend on its place in the log."""
-    facts = Facts(record)
     second, fraction = temporal.exact_key(record.event.recorded)
     bucket, exact = bucket_of(second, fraction)
     return Pending(
         record,
         salt,
-        merkle.leaf_hash(entry_of(facts, salt=salt, identity=identity, kind=kind).encode()),
-        " ".join(index.terms(facts)),
+        merkle.leaf_hash(entry_of(record, salt=salt, identity=identity, kind=kind).encode()),
+        " ".join(index.terms(record)),
         bucket,
         not exact,
         fingerprint(bucket, record.producer, record.body),
-        sender_key(facts),
+        sender_key(record.event),
     )
 
 
-def entry_of(facts: Facts, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Entry:
+def entry_of(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Entry:
     """Return the log's entry of an event."""
-    record = facts.record
     event_id = bytes.fromhex(record.id.replace("-", ""))
     return Entry(
         kind,
@@ -98,7 +95,7 @@ def entry_of(facts: Facts, *, salt: bytes, identity: Identity, kind: Kind = Kind
         producer_id(record.producer, record.organisation),
         elements.source_sequence(record.event),
         commitment(salt, record.body),
-        tags(facts, event_id, identity.tag_key),
+        tags(record.event, event_id, identity.tag_key),
     )
 
 
@@ -136,13 +133,12 @@ def fingerprint(bucket: int, producer: str, body: bytes) -> int:
     return bucket << ENTRY_BITS | int.from_bytes(digest) & ENTRY_MASK
 
 
-def sender_key(facts: Facts) -> bytes | None:
+def sender_key(event: AuditEvent) -> bytes | None:
     """Return the key that the sender gave this event, or None (DESIGN, decision 5).
 
     A number of the source's own is one, an id of the resource is one. An X-Request-Id is one together with what the event is about:
     one request leaves an event for each patient.
     """
-    event = facts.event
     number = elements.source_sequence(event)
     if number is not None:
         return b"number:%d" % number
@@ -153,7 +149,7 @@ def sender_key(facts: Facts) -> bytes | None:
         return None
     about = [requests[0].code, event.type.code]
     about += [coding.code for coding in event.subtype or ()]
-    about += [what.reference for what in facts.entities]
+    about += [one.what.reference for one in event.entity or () if one.what is not None]
     return b"request:" + "\n".join(part or "" for part in about).encode(errors="surrogatepass")
 
 
@@ -164,12 +160,12 @@ def producer_id(producer: str, organisation: str) -> bytes:
     return blake2b(name, digest_size=16, person=b"caretrail/source").digest()
 
 
-def tags(facts: Facts, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
+def tags(event: AuditEvent, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
     """Return a tag for every patient and agent, sorted so that their order says nothing."""
-    subjects = {subject("patient", patient) for patient in facts.patients}
-    subjects |= {subject("agent", agent) for agent in facts.agents}
+    subjects = {subject("patient", patient) for patient in elements.patients(event)}
+    subjects |= {subject("agent", agent.who) for agent in event.agent if agent.who is not None}
     keyed: Callable[[str], Mac] = _subject_keys(tag_key)
-    return tuple(sorted(tag(keyed(one), event_id) for one in subjects if one))[:255]
+    return tuple(sorted([tag(keyed(one), event_id) for one in subjects if one]))[:255]
 
 
 def subject(role: str, reference: Reference) -> str:

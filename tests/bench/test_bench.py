@@ -18,7 +18,7 @@ from caretrail.bench.fill import fill, read
 from caretrail.bench.generator import Job, Stream, render
 from caretrail.bench.load import Loop, is_whole, quantile
 from caretrail.errors import ConfigurationError
-from caretrail.fhir import audit_event
+from caretrail.fhir import decoding
 from caretrail.storage.sqlite import verify
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def test_the_loop_counts_what_the_server_counts() -> None:
     assert outcome.marks == outcome.unmarked == 250
     # Each body once, and each an event.
     assert set(server.bodies.values()) == {1}
-    assert all(audit_event.decode(body) is not None for body in server.bodies)
+    assert all(decoding.decode(body) is not None for body in server.bodies)
     assert 0 < outcome.p50_ms <= outcome.p99_ms <= outcome.max_ms
     assert outcome.rate == pytest.approx(500 / outcome.seconds)
 

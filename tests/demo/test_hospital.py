@@ -10,7 +10,7 @@ from statistics import fmean
 import pytest
 
 from caretrail.demo import hospital
-from caretrail.fhir import audit_event, profiles
+from caretrail.fhir import decoding, profiles
 
 END = 1_790_000_000_000  # 2026-09-21T14:13:20Z
 COUNT = 4_000
@@ -49,7 +49,7 @@ def test_the_same_arguments_give_the_same_bytes(bodies):
 def test_every_event_is_valid_and_meets_what_it_claims(bodies, bench):
     claiming = 0
     for body in bodies + bench:
-        event = audit_event.decode(body)
+        event = decoding.decode(body)
         assert event is not None, body
         assert profiles.unmet(event) == (), body
         claiming += bool(profiles.claimed(event))

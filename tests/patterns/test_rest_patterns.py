@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from caretrail.fhir import audit_event, profiles
+from caretrail.fhir import audit_event, decoding, profiles
 from caretrail.patterns import codes, rest
 from caretrail.patterns.observation import Machine, Observation, User, identified, reference
 
@@ -41,7 +41,7 @@ def made(seen: Observation) -> dict:
 
 
 def decoded(event: dict) -> audit_event.AuditEvent:
-    parsed = audit_event.decode(json.dumps(event).encode())
+    parsed = decoding.decode(json.dumps(event).encode())
     assert parsed is not None
     return parsed
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from test_rest_patterns import SEEN
 
-from caretrail.fhir import audit_event, profiles
+from caretrail.fhir import decoding, profiles
 from caretrail.patterns import codes, security
 from caretrail.patterns.observation import Machine, identified, reference
 
@@ -74,7 +74,7 @@ EVENTS = {
 @pytest.mark.parametrize(("event", "code", "subtype"), EVENTS.values(), ids=EVENTS)
 def test_an_event_is_valid_and_meets_what_it_claims(event, code, subtype):
     """Decoded on the fast path; consent and disclosure claim their BALP profile."""
-    parsed = audit_event.decode(json.dumps(event).encode())
+    parsed = decoding.decode(json.dumps(event).encode())
     assert parsed is not None
     assert parsed.type.code == code
     assert [coding.code for coding in parsed.subtype or ()] == ([subtype] if subtype else [])

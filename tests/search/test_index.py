@@ -109,7 +109,7 @@ def test_the_tokenizer_gives_back_every_term_of_an_event(event: dict[str, Any]) 
         intake.parse(msgspec.json.encode(event))
     except InvalidError:
         assume(False)
-    terms = index.terms(Facts(record(**event)))
+    terms = index.terms(record(**event))
     database = sqlite3.connect(":memory:")
     try:
         database.execute(
@@ -124,14 +124,14 @@ def test_the_tokenizer_gives_back_every_term_of_an_event(event: dict[str, Any]) 
 
 
 def test_the_shape_of_an_event_names_the_parameters_that_it_has() -> None:
-    (shape,) = (term for term in index.terms(Facts(record())) if term.startswith(index.SHAPE))
+    (shape,) = (term for term in index.terms(record()) if term.startswith(index.SHAPE))
     assert {shape[at : at + 2] for at in range(2, len(shape), 2)} == {"ty", "so"}
 
 
 def test_the_producer_and_the_organisation_are_terms() -> None:
-    terms = index.terms(Facts(record()))
+    terms = index.terms(record())
     assert {index.PRODUCER + "ehr", index.ORGANISATION + "clinic"} <= terms
-    alone = index.terms(Facts(record()._replace(organisation="")))
+    alone = index.terms(record()._replace(organisation=""))
     assert not any(term.startswith(index.ORGANISATION) for term in alone)
 
 
@@ -153,9 +153,9 @@ def test_an_event_of_many_words_is_found_by_each_of_them(count: int) -> None:
 
 def test_the_index_keeps_no_more_words_than_it_may() -> None:
     # One more is the word of the source's display.
-    few = [t for t in index.terms(Facts(_described(WORDS_MAX - 1))) if t.startswith(WORDS)]
+    few = [t for t in index.terms(_described(WORDS_MAX - 1)) if t.startswith(WORDS)]
     assert len(few) == WORDS_MAX
-    many = [t for t in index.terms(Facts(_described(WORDS_MAX))) if t.startswith(WORDS)]
+    many = [t for t in index.terms(_described(WORDS_MAX)) if t.startswith(WORDS)]
     assert many == [WORDS + OVERFLOW]
 
 
@@ -195,7 +195,7 @@ def test_many_long_displays_are_found_and_make_terms_that_are_not_too_long() -> 
     rows = [("subtype:text", f"d{at} x", True) for at in range(9)]
     rows += [("_content", f"e{at}", True) for at in range(9)]
     check(stored, [*rows, ("subtype:text", "d9", False), ("_tag:text", "d1", False)])
-    terms = [t for t in index.terms(Facts(stored)) if t.startswith(displays.DISPLAYS)]
+    terms = [t for t in index.terms(stored) if t.startswith(displays.DISPLAYS)]
     assert len(terms) > 1
     assert max(map(len, terms)) <= displays.CHARACTERS_MAX + 10
 

@@ -99,7 +99,7 @@ def finds(stored: Record, query: Query) -> bool:
         and _among(plan.received, stored.received)
         and _among(plan.entries, stored.entry)
         and (plan.ids is None or stored.id in plan.ids)
-        and (plan.node is None or holds(plan.node, index.terms(elements.Facts(stored))))
+        and (plan.node is None or holds(plan.node, index.terms(stored)))
     )
     assert candidate is expected if plan.exact else candidate or not expected
     return expected

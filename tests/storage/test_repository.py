@@ -123,8 +123,7 @@ def test_a_number_of_the_source_is_in_the_leaf(tmp_path: Path) -> None:
     storage = SqliteStorage(tmp_path)
     record = storage.searcher().read(stored[0].id)
     assert record is not None
-    facts = sequencer.Facts(record)
-    entry = sequencer.entry_of(facts, salt=bytes(32), identity=storage.identity)
+    entry = sequencer.entry_of(record, salt=bytes(32), identity=storage.identity)
     assert entry.number == 7
     assert Entry.decode(entry.encode()) == entry
     storage.close()

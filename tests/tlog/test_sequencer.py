@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from caretrail import sequencer
 from caretrail.fhir import temporal
 from caretrail.search import index
-from caretrail.search.elements import Facts
 from caretrail.sequencer import (
     BUCKET_MAX,
     ENTRY_MASK,
@@ -37,7 +36,7 @@ EVENT = bytes(16)
 
 
 def _tags(stored: Record, key: bytes = IDENTITY.tag_key) -> tuple[bytes, ...]:
-    return sequencer.tags(Facts(stored), EVENT, key)
+    return sequencer.tags(stored.event, EVENT, key)
 
 
 def _expected(subject: str) -> bytes:
@@ -108,7 +107,7 @@ def test_a_fingerprint_tells_bodies_and_producers_apart() -> None:
 def test_a_leaf_is_the_hash_of_the_entry(kind: Kind) -> None:
     stored = record(recorded="2023-05-01T10:00:00.1234Z")
     pending = prepare(stored, salt=SALT, identity=IDENTITY, kind=kind)
-    entry = sequencer.entry_of(Facts(stored), salt=SALT, identity=IDENTITY, kind=kind)
+    entry = sequencer.entry_of(stored, salt=SALT, identity=IDENTITY, kind=kind)
     assert pending.leaf == leaf_hash(entry.encode())
     assert Entry.decode(entry.encode()) == entry
     assert entry.kind == kind
@@ -117,7 +116,7 @@ def test_a_leaf_is_the_hash_of_the_entry(kind: Kind) -> None:
     assert (entry.log, entry.received, entry.number) == (IDENTITY.log, stored.received, None)
     assert pending.irregular
     assert pending.bucket == temporal.instant("2023-05-01T10:00:00.123Z").milliseconds
-    assert set(pending.terms.split(" ")) == index.terms(Facts(stored))
+    assert set(pending.terms.split(" ")) == index.terms(stored)
     assert pending.key is None
 
 
@@ -154,7 +153,7 @@ SEQUENCE = "urn:caretrail:source-sequence"
 def test_the_number_or_the_id_of_an_event_is_its_senders_key(
     members: Any, key: bytes | None
 ) -> None:
-    assert sequencer.sender_key(Facts(record(**members))) == key
+    assert sequencer.sender_key(record(**members).event) == key
 
 
 def test_a_request_is_a_key_together_with_what_it_is_about() -> None:
@@ -162,4 +161,4 @@ def test_a_request_is_a_key_together_with_what_it_is_about() -> None:
     request = {"what": {"identifier": {"value": "r1"}}, "type": kind}
     about = {"what": {"reference": "Patient/1"}}
     stored = entities(request, about, subtype=[{"code": "read"}])
-    assert sequencer.sender_key(Facts(stored)) == b"request:r1\nrest\nread\n\nPatient/1"
+    assert sequencer.sender_key(stored.event) == b"request:r1\nrest\nread\n\nPatient/1"

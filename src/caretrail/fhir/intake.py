@@ -12,6 +12,7 @@ from caretrail.errors import InvalidError, Issue, TooLargeError
 from caretrail.fhir import audit_event, r5, strict_json, validation
 from caretrail.fhir import xml as fhir_xml
 from caretrail.fhir.audit_event import AuditEvent  # noqa: TC001 - named by Intake at run time.
+from caretrail.fhir.decoding import decode
 from caretrail.fhir.r5 import Release
 from caretrail.limits import EVENT_BYTES_MAX
 
@@ -44,7 +45,7 @@ def parse(body: bytes, *, xml: bool = False, release: str | None = None) -> Inta
         raise TooLargeError(f"an event may not be larger than {EVENT_BYTES_MAX} bytes")
     _check_release(release)
     if not xml:
-        event = audit_event.decode(body)
+        event = decode(body)
         if event is not None:
             return Intake(event, Form.JSON_R4)
     json = fhir_xml.to_json(body) if xml else body.removeprefix(strict_json.BOM)

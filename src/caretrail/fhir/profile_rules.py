@@ -124,7 +124,7 @@ def _differs(get: Callable[[Any], Any], pattern: str | bool) -> Broken:
 
 def _is_outside(get: Callable[[Any], Any], codes: frozenset[Code]) -> Broken:
     def outside(value: Any) -> bool:
-        if isinstance(value, list):  # What binds a repeating element binds each.
+        if isinstance(value, tuple):  # What binds a repeating element binds each.
             return any(map(outside, value))
         if isinstance(value, CodeableConcept):  # One coding suffices; others may stand beside it.
             return codes.isdisjoint(_pairs(value.coding))

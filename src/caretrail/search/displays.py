@@ -6,7 +6,6 @@ word and the dictionary of these terms stays small enough to be read through.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from caretrail.search.fold import fold
@@ -20,7 +19,6 @@ CHARACTERS_MAX: Final = 4_000
 _END: Final = "\n"
 
 
-@lru_cache(4_096)
 def terms(displays: tuple[tuple[str, str], ...]) -> Sequence[str]:
     """Return the terms of (parameter key, display) pairs: one, but for very long displays."""
     folded = sorted({key + fold(display)[:CHARACTERS_MAX] for key, display in displays})

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from caretrail.fhir.audit_event import (
+        Agent,
         AuditEvent,
         CodeableConcept,
         Contained,
         Entity,
         Identifier,
+        Source,
     )
     from caretrail.search.record import Record
 
@@ -199,12 +201,36 @@ def texts(event: AuditEvent) -> list[str]:
 
 def unlisted_texts(event: AuditEvent) -> list[str]:
     """Return the texts that no search parameter of type string keeps anyway."""
-    found = [event.source.site, event.source.observer.display]
-    for agent in event.agent:
-        found += (agent.altId, agent.who.display if agent.who else None)
-    for entity in event.entity or ():
-        found += (entity.description, entity.what.display if entity.what else None)
-    return [text for text in found if text is not None]
+    found = source_texts(event.source) + agent_texts(event.agent)
+    return found + entity_texts(event.entity or ())
+
+
+def source_texts(source: Source) -> list[str]:
+    """Return a source's texts of that kind."""
+    return _present(source.site, source.observer.display)
+
+
+def agent_texts(agents: Iterable[Agent]) -> list[str]:
+    """Return agents' texts of that kind."""
+    return [
+        text
+        for agent in agents
+        for text in _present(agent.altId, agent.who.display if agent.who else None)
+    ]
+
+
+def entity_texts(entities: Iterable[Entity]) -> list[str]:
+    """Return entities' texts of that kind."""
+    return [
+        text
+        for entity in entities
+        for text in (entity.description, entity.what.display if entity.what else None)
+        if text is not None
+    ]
+
+
+def _present(*texts: str | None) -> list[str]:
+    return [text for text in texts if text is not None]
 
 
 def codes(system: str, code: str | None) -> list[Coded]:

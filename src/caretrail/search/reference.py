@@ -7,13 +7,12 @@ an absolute value means its own server only, and ours is written either way.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.errors import ParameterError
 from caretrail.search.fold import fold
 from caretrail.search.syntax import unescape
-from caretrail.search.term import Node, Prefix, Scan, Term, digest, known, spell
+from caretrail.search.term import Node, Prefix, Scan, Term, digest, for_short_texts, known, spell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -42,14 +41,22 @@ class Literal(NamedTuple):
     version: str | None
 
 
-@lru_cache(512)  # One event is asked several times.
-def literal(text: str) -> Literal | None:
-    """Return the parts of `text`, or None when it has another form (a URN, a fragment)."""
+def _parts(text: str) -> Literal | None:
     found = _LITERAL.fullmatch(text)
     if found is None:
         return None
     base = found["base"]
     return Literal(_normal(base) if base else None, found["type"], found["id"], found["version"])
+
+
+# One event is asked several times, and a patient is an entity and the patient.
+_TEXTS_REMEMBERED: Final = 512
+_remembered: Final = for_short_texts(_parts, _TEXTS_REMEMBERED)
+
+
+def literal(text: str) -> Literal | None:
+    """Return the parts of `text`, or None when it has another form (a URN, a fragment)."""
+    return _remembered(text)
 
 
 def _normal(base: str) -> str:
@@ -170,7 +177,7 @@ def is_type(modifier: str) -> bool:
     return _TYPE.fullmatch(modifier) is not None
 
 
-def _literal_term(text: str) -> str:
+def _term(text: str) -> str:
     parts = literal(text)
     if parts is None:
         return _OPAQUE + digest(text, 8)
@@ -179,6 +186,9 @@ def _literal_term(text: str) -> str:
         return f"{term}{known(parts.base, 3)}{known(parts.version, 2)}"
     # What is absent at the end is left out: most references are relative and without a version.
     return term if parts.base is None else term + known(parts.base, 3)
+
+
+_literal_term: Final = for_short_texts(_term, _TEXTS_REMEMBERED)
 
 
 def terms(key: str, element: Reference) -> Sequence[str]:
@@ -191,6 +201,6 @@ def terms(key: str, element: Reference) -> Sequence[str]:
     )
 
 
-@lru_cache(4_096)
+@for_short_texts
 def _folded(display: str) -> str:
     return spell(fold(display))

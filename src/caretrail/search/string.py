@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from caretrail.errors import ParameterError
 from caretrail.search.fold import fold
 from caretrail.search.syntax import unescape
-from caretrail.search.term import Node, Prefix, Scan, spell, spell_prefix, unspell
+from caretrail.search.term import Node, Prefix, Scan, for_short_texts, spell, spell_prefix, unspell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,10 +87,14 @@ def parse(text: str, modifier: str | None) -> Value | ContainsValue | ExactValue
     return ContainsValue(fold(text)) if modifier == "contains" else Value(fold(text))
 
 
-@lru_cache(4_096)
 def terms(key: str, element: str) -> tuple[str, ...]:
     """Return the index terms of a string."""
-    return (key + spell(fold(element)),)
+    return (key + _folded(element),)
+
+
+@for_short_texts
+def _folded(element: str) -> str:
+    return spell(fold(element))
 
 
 def _is_whole(folded: str) -> bool:

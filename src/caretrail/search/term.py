@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
-from caretrail.limits import TERM_CHARACTERS_MAX
+from caretrail.limits import PART_BYTES_REMEMBERED, PARTS_REMEMBERED, TERM_CHARACTERS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 
 class Term(NamedTuple):
@@ -70,6 +72,16 @@ _ESCAPES: Final = _OURS | {
 _PLAIN: Final = {escape: code for code, escape in _ESCAPES.items()}
 
 
+def for_short_texts(make: Callable[[str], T], texts: int = PARTS_REMEMBERED) -> Callable[[str], T]:
+    """Remember what `make` returns, but for long texts: a few senders could fill the memory."""
+    remembered = lru_cache(texts)(make)
+
+    def made(text: str) -> T:
+        return remembered(text) if len(text) <= PART_BYTES_REMEMBERED else make(text)
+
+    return made
+
+
 def digest(text: str | None, size: int) -> str:
     """Return `2 * size` hexadecimal digits that stand for `text`."""
     if text is None:
@@ -77,9 +89,18 @@ def digest(text: str | None, size: int) -> str:
     return blake2b(text.encode(errors="surrogatepass"), digest_size=size).hexdigest()
 
 
-# Of what few senders say again and again: systems, types, servers. A cache of what is new each
+# Systems, types, servers. A cache of what is new each
 # time (ids, references) costs more than it saves: it is memory that is touched for the first time.
-known = lru_cache(1_024)(digest)
+_known = lru_cache(1_024)(digest)
+
+
+def known(text: str | None, size: int) -> str:
+    """Return the same as `digest` does, for what few senders say again and again."""
+    return (
+        _known(text, size)
+        if text is None or len(text) <= PART_BYTES_REMEMBERED
+        else digest(text, size)
+    )
 
 
 def spell(text: str) -> str:

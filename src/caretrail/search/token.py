@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from caretrail.errors import ParameterError
+from caretrail.limits import PARTS_REMEMBERED
 from caretrail.search.displays import scan
 from caretrail.search.fold import fold
 from caretrail.search.syntax import split, unescape
@@ -149,5 +150,14 @@ def term(key: str, system: str | None, code: str | None) -> str:
     return f"{key}{digest(code, 6)}{known(system, 4) if system else ''}"
 
 
-# The same for the codes of code systems, which are few.
-known_term = lru_cache(4_096)(term)
+_known_term = lru_cache(PARTS_REMEMBERED)(term)
+
+
+def known_term(key: str, system: str | None, code: str | None) -> str:
+    """Return the same as `term` does, for the codes of code systems, which are few and short."""
+    if code is not None and len(code) > _CODE_REMEMBERED:
+        return term(key, system, code)
+    return _known_term(key, system, code)
+
+
+_CODE_REMEMBERED = 256

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.search.syntax import unescape
-from caretrail.search.term import Node, Or, Prefix, spell_whole
+from caretrail.search.term import Node, Or, Prefix, for_short_texts, spell_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,12 +92,12 @@ def is_below(uri: str, parent: str) -> bool:
     return not rest or parent[-1] in "/?#" or rest[0] in "/?#"
 
 
-@lru_cache(4_096)
 def terms(key: str, element: str) -> tuple[str, ...]:
     """Return the index terms of a URI."""
     return (key + _start(element),)
 
 
+@for_short_texts
 def _start(uri: str) -> str:
     """Return what the index keeps of a URI: ids of tokens are long, and new all the time."""
     return spell_whole(uri[:_CHARACTERS_MAX])

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from caretrail.errors import ConfigurationError, Error, VerificationError
 from caretrail.fhir import temporal
 from caretrail.search import index
-from caretrail.search.elements import Facts
 from caretrail.sequencer import (
     Identity,
     bucket_of,
@@ -185,10 +184,9 @@ class _Verification:
 
     def _compare(self, record: Record, row: tuple[Any, ...], leaf: bytes) -> None:
         k, _, salt, irregular = row
-        facts = Facts(record)
         bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
         self._hours[bucket // _HOUR] += 1
-        entry = entry_of(facts, salt=salt, identity=self._identity)
+        entry = entry_of(record, salt=salt, identity=self._identity)
         if merkle.leaf_hash(entry.encode()) != leaf:
             raise VerificationError("the event is not what its leaf commits to")
         # Where the key was taken, the next free one of the same time was used.
@@ -198,7 +196,7 @@ class _Verification:
         found = "SELECT 1 FROM fingerprint WHERE value = ? AND entry = ?"
         if self._db.execute(found, (value, record.entry)).fetchone() is None:
             raise VerificationError("the event's fingerprint is missing")
-        self._terms += self._weights.of(k, index.terms(facts))
+        self._terms += self._weights.of(k, index.terms(record))
 
     def _compare_counts(self, size: int) -> None:
         for table in ("event", "fingerprint"):
@@ -233,7 +231,7 @@ class _Verification:
                 (record,) = self._reader.entries(entry, entry + 1)
             except (Error, ValueError, TypeError):
                 continue  # `_check` has named it.
-            wanted[row[0]] = (entry, index.terms(Facts(record)))
+            wanted[row[0]] = (entry, index.terms(record))
         extra: set[int] = set()
         for term, k in self._postings():
             if k in wanted:

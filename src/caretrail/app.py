@@ -7,7 +7,6 @@ import gc
 import logging
 import signal
 import socket
-import sys
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 
-# A commit changes threads a few times; waiting 5 ms for each, as Python does, would be most of it.
-_SWITCH_SECONDS: Final = 0.0005
 # Events are structures without cycles: looking for garbage cycles among them finds nothing.
 _GARBAGE_THRESHOLD: Final = 50_000
 _BACKLOG: Final = 1_024
@@ -137,7 +134,6 @@ def run(
 
 
 def _settle() -> None:
-    sys.setswitchinterval(_SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)

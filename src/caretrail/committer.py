@@ -1,12 +1,11 @@
-"""The open batch: what waits for the disk, and the one thread that takes it there."""
+"""The open batch: what waits for the disk, and the one task that takes it there."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 import time
 from collections import OrderedDict, deque
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.errors import Error, PreconditionError, StoreError, ThrottledError
@@ -19,13 +18,12 @@ from caretrail.limits import (
 )
 from caretrail.search.order import Order
 from caretrail.search.plan import compile_query
-from caretrail.search.record import Flag, Record
+from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import prepare, sequence
 from caretrail.storage.contract import Sender, Stored
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from caretrail.search.query import Query
     from caretrail.sequencer import Pending
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 # Keys of the senders' own that are remembered, to notice one that comes with other bytes.
 _KEYS_REMEMBERED: Final = 100_000
-# A batch that is still growing is looked at again after this long, so many times at most.
-_GATHER_SECONDS: Final = 0.0005
-_GATHER_STEPS_MAX: Final = 8
 
 
 class Group(NamedTuple):
@@ -74,26 +69,23 @@ class SecondsLeft:
 
 
 class Committer:
-    """Turns many appends into few transactions (group commit)."""
+    """Turns many appends into few transactions (group commit). Everything runs in one event loop."""
 
     def __init__(self, storage: Storage, *, on_commit: Callable[[Commit], None]) -> None:
         self._storage = storage
         self._on_commit = on_commit
-        self._tree: Tree | None = storage.tree()
+        self._tree: Tree | None = storage.found
         self._queue: deque[Group] = deque()
         self._entries = self._bytes = 0
-        self._wake = threading.Condition()
-        self._closing = self._busy = False
+        self._closing = False
+        self._work: asyncio.Task[None] | None = None
         self.failed = False
         self._keys = _Keys()
-        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
-        self._thread.start()
 
     @property
     def size(self) -> int:
-        """Return how many entries the log has."""
-        tree = self._tree
-        return tree.size if tree is not None else -1
+        """Return how many entries the log has, -1 while that is not known."""
+        return self._tree.size if self._tree is not None else -1
 
     @property
     def waiting(self) -> int:
@@ -102,75 +94,50 @@ class Committer:
 
     def put(self, group: Group) -> None:
         """Add to the open batch; raise ThrottledError when it is full."""
-        with self._wake:
-            if (
-                self._closing
-                or self._entries + len(group.events) > QUEUE_ENTRIES_MAX
-                or self._bytes + group.size > QUEUE_BYTES_MAX
-            ):
-                raise ThrottledError(
-                    "the repository has as much to write as it may: send again later"
-                )
-            self._queue.append(group)
-            self._entries += len(group.events)
-            self._bytes += group.size
-            if len(self._queue) == 1:
-                self._wake.notify()
+        if (
+            self._closing
+            or self._entries + len(group.events) > QUEUE_ENTRIES_MAX
+            or self._bytes + group.size > QUEUE_BYTES_MAX
+        ):
+            raise ThrottledError("the repository has as much to write as it may: send again later")
+        self._queue.append(group)
+        self._entries += len(group.events)
+        self._bytes += group.size
+        if self._work is None:
+            self._work = asyncio.get_running_loop().create_task(self._drain())
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Commit what waits, and end."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join()
+        self._closing = True
+        if self._work is not None:
+            await self._work
 
-    def _run(self) -> None:
-        while True:
-            groups = self._take()
-            if not groups:
-                return
-            self._commit(groups)
+    async def _drain(self) -> None:
+        # While a batch is on its way to the disk, the next one gathers.
+        while self._queue:
+            await self._commit(self._take())
+        self._work = None
 
     def _take(self) -> list[Group]:
-        """Wait for groups, and return those that go into one transaction; none at the end."""
-        with self._wake:
-            while not self._queue and not self._closing:
-                self._wake.wait()
-        self._gather()
-        with self._wake:
-            taken: list[Group] = []
-            entries = size = 0
-            while self._queue:
-                group = self._queue[0]
-                entries, size = entries + len(group.events), size + group.size
-                full = entries > COMMIT_ENTRIES_MAX or size > COMMIT_BYTES_MAX
-                # A condition is asked of a log that has all that came before it.
-                alone = group.unless is not None or (taken and taken[-1].unless is not None)
-                if taken and (full or alone):
-                    break
-                taken.append(self._queue.popleft())
-            self._entries -= sum(len(group.events) for group in taken)
-            self._bytes -= sum(group.size for group in taken)
-            self._busy = len(taken) > 1
-            return taken
+        """Return the groups that go into one transaction."""
+        taken: list[Group] = []
+        entries = size = 0
+        while self._queue:
+            group = self._queue[0]
+            entries, size = entries + len(group.events), size + group.size
+            full = entries > COMMIT_ENTRIES_MAX or size > COMMIT_BYTES_MAX
+            # A condition is asked of a log that has all that came before it.
+            alone = group.unless is not None or (taken and taken[-1].unless is not None)
+            if taken and (full or alone):
+                break
+            taken.append(self._queue.popleft())
+        self._entries -= sum(len(group.events) for group in taken)
+        self._bytes -= sum(group.size for group in taken)
+        return taken
 
-    def _gather(self) -> None:
-        """While many send at once, let more of them join: a commit costs as much for each batch.
-
-        After a batch of one nobody is kept waiting; otherwise a batch is taken when it stops
-        growing.
-        """
-        waited = 0
-        while self._busy and waited < _GATHER_STEPS_MAX:
-            before = len(self._queue)
-            time.sleep(_GATHER_SECONDS)
-            waited += 1
-            if len(self._queue) == before:
-                return
-
-    def _commit(self, groups: list[Group]) -> None:
+    async def _commit(self, groups: list[Group]) -> None:
         try:
-            results = self._store(groups)
+            results = await self._store(groups)
             self.failed = False
         except Error as error:
             # The batch may or may not be on disk. Ask the store before the next one, as a start
@@ -187,24 +154,33 @@ class Committer:
             # From here on the batch survives a crash, whether or not we answer.
             _tell(groups, results)
 
-    def _store(self, groups: list[Group]) -> list[list[Stored]]:
+    async def _store(self, groups: list[Group]) -> list[list[Stored]]:
         started = time.monotonic()
         if self._tree is None:
-            self._tree = self._storage.tree()
+            self._tree = await self._storage.tree()
         first = groups[0]
-        if first.unless is not None and (held := self._held(first.unless)) is not None:
-            return [[held for _ in first.events]]
+        if first.unless is not None:
+            held = await asyncio.to_thread(self._held, first.unless)
+            if held is not None:
+                return [[held for _ in first.events]]
         fresh: list[Pending] = []
-        places = self._admit(groups, fresh)
+        places = self._admit(groups, fresh, {})
         if fresh:
             batch = sequence(self._tree, fresh)
-            self._storage.commit(batch)
+            known = await self._storage.commit(batch, unless_known=True)
+            if known:
+                # Some were sent before: now that they are at hand, what is new is settled.
+                fresh = []
+                places = self._admit(groups, fresh, known)
+                batch = sequence(self._tree, fresh)
+                if fresh:
+                    await self._storage.commit(batch)
             self._tree = batch.tree
             self._keys.remember(fresh)
             self._on_commit(Commit(len(fresh), time.monotonic() - started))
         for group in groups:
             if group.refused:
-                self._storage.quarantine(group.refused, group.sender, group.at)
+                await self._storage.quarantine(group.refused, group.sender, group.at)
         return [[_stored(place) for place in row] for row in places]
 
     def _held(self, unless: Query) -> Stored | None:
@@ -221,29 +197,32 @@ class Committer:
             )
         if len(found) > 1:
             raise PreconditionError("several events fit the condition `If-None-Exist`")
-        return _stored(found[0])._replace(created=False) if found else None
+        return _stored(_place(found[0])) if found else None
 
-    def _admit(self, groups: list[Group], fresh: list[Pending]) -> list[list[_Place]]:
+    def _admit(
+        self, groups: list[Group], fresh: list[Pending], known: Mapping[int, Sequence[Record]]
+    ) -> list[list[_Place]]:
         """Add to `fresh` what is new, and return for every event where it is or will be."""
         assert self._tree is not None
-        known = self._storage.same([e.fingerprint for group in groups for e in group.events])
+        size = self._tree.size
+        here: dict[int, list[_Place]] = {}
         places: list[list[_Place]] = []
         for group in groups:
             row: list[_Place] = []
             for event in group.events:
-                copy = _copy(event, known.get(event.fingerprint, ()))
+                copy = _copy(event, here.get(event.fingerprint, ()))
+                copy = copy or _copy(event, map(_place, known.get(event.fingerprint, ())))
                 if copy is not None and event.key is not None:
-                    row.append(_Place(copy, created=False))
+                    row.append(copy)
                     continue
-                flags = Flag.SUSPECTED_DUPLICATE if copy is not None else Flag(0)
+                flags = Flag.SUSPECTED_DUPLICATE if copy is not None else NO_FLAGS
                 if self._keys.conflicts(event):
                     flags |= Flag.KEY_CONFLICT
                 pending = self._flagged(event, flags) if flags else event
-                record = pending.record._replace(entry=self._tree.size + len(fresh))
-                pending = pending._replace(record=record)
-                known.setdefault(event.fingerprint, []).append(record)
+                place = _Place(pending.record, size + len(fresh), created=True)
+                here.setdefault(event.fingerprint, []).append(place._replace(created=False))
                 fresh.append(pending)
-                row.append(_Place(record, created=True))
+                row.append(place)
             places.append(row)
         return places
 
@@ -253,20 +232,28 @@ class Committer:
 
 
 class _Place(NamedTuple):
+    """Where an event is or will be; the record of a new one does not know its entry yet."""
+
     record: Record
+    entry: int
     created: bool
 
 
-def _stored(place: _Place | Record) -> Stored:
-    record, created = place if isinstance(place, _Place) else (place, True)
-    return Stored(record.id, record.entry, record.received, record.flags, created)
+def _place(record: Record) -> _Place:
+    return _Place(record, record.entry, created=False)
 
 
-def _copy(event: Pending, candidates: Sequence[Record]) -> Record | None:
+def _stored(place: _Place) -> Stored:
+    record = place.record
+    return Stored(record.id, place.entry, record.received, record.flags, place.created)
+
+
+def _copy(event: Pending, candidates: Iterable[_Place]) -> _Place | None:
     """Return the event of the same source with the same bytes."""
-    for record in candidates:
-        if record.body == event.record.body and record.producer == event.record.producer:
-            return record
+    wanted = event.record
+    for place in candidates:
+        if place.record.body == wanted.body and place.record.producer == wanted.producer:
+            return place
     return None
 
 
@@ -280,33 +267,24 @@ class _Keys:
         """Tell whether the event's key came with other bytes before."""
         if event.key is None:
             return False
-        seen = self._seen.get(_hash(event.key, event.record.producer))
+        seen = self._seen.get(event.key)
         return seen is not None and seen != event.fingerprint
 
     def remember(self, events: Sequence[Pending]) -> None:
         """Note the keys of events that were stored."""
         for event in events:
             if event.key is not None:
-                key = _hash(event.key, event.record.producer)
-                self._seen.setdefault(key, event.fingerprint)
+                self._seen.setdefault(event.key, event.fingerprint)
         while len(self._seen) > _KEYS_REMEMBERED:
             self._seen.popitem(last=False)
 
 
-def _hash(data: bytes, name: str) -> bytes:
-    return blake2b(data, digest_size=8, key=name.encode()[:64]).digest()
-
-
 def _tell(groups: list[Group], outcome: Error | list[list[Stored]]) -> None:
-    """Hand each waiting request its result, in its own event loop."""
-
-    def tell() -> None:
-        for n, group in enumerate(groups):
-            if group.done.done():
-                continue  # The client has gone; the event is kept all the same.
-            if isinstance(outcome, Error):
-                group.done.set_exception(outcome)
-            else:
-                group.done.set_result(outcome[n])
-
-    groups[0].done.get_loop().call_soon_threadsafe(tell)
+    """Hand each waiting request its result."""
+    for n, group in enumerate(groups):
+        if group.done.done():
+            continue  # The client has gone; the event is kept all the same.
+        if isinstance(outcome, Error):
+            group.done.set_exception(outcome)
+        else:
+            group.done.set_result(outcome[n])

@@ -29,7 +29,7 @@ from caretrail.search.elements import Facts
 from caretrail.search.order import Order
 from caretrail.search.plan import Plan, compile_query
 from caretrail.search.query import parse as parse_query
-from caretrail.search.record import Flag, Record
+from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.search.reference import literal
 from caretrail.sequencer import DAY_MILLISECONDS, Pending, prepare
 from caretrail.statistics import Stats, statistics
@@ -90,9 +90,9 @@ class Repository:
 
     async def close(self) -> None:
         """Commit what waits, and let go of the store."""
-        await asyncio.to_thread(self._committer.close)
+        await self._committer.close()
         self._readers.shutdown()
-        self._storage.close()
+        await self._storage.close()
 
     # What ITI-20, Record Audit Event, asks for.
 
@@ -127,7 +127,7 @@ class Repository:
     def _prepare(self, submission: Submission, sender: Sender, *, is_backfill: bool) -> Pending:
         body, form, event = submission
         received = self._now()
-        flags = Flag.CONVERTED if form != Form.JSON_R4 else Flag(0)
+        flags = Flag.CONVERTED if form != Form.JSON_R4 else NO_FLAGS
         if event.meta is not None and event.meta.profile and profiles.unmet(event):
             flags |= Flag.PROFILE_UNMET
         if not is_backfill:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from caretrail.fhir import temporal
-from caretrail.search import elements, index
+from caretrail.fhir.audit_event import Agent
+from caretrail.limits import PARTS_REMEMBERED
+from caretrail.search import elements
 from caretrail.search.reference import literal
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from caretrail.fhir.audit_event import AuditEvent, Reference
     from caretrail.search.record import Record
@@ -44,13 +46,13 @@ class Pending(NamedTuple):
     """An event that has its id and its leaf, and waits for its place in the log.
 
     `record.entry` is not known yet; `salt` hides what the leaf commits to. `fingerprint` is equal
-    for equal bytes of one producer, `key` for events to which their producer gave the same key.
+    for equal bytes of one producer, `key` for events to which their producer gave the same key (a
+    digest of it).
     """
 
     record: Record
     salt: bytes
     leaf: bytes
-    terms: str
     bucket: int
     irregular: bool
     fingerprint: int
@@ -74,11 +76,10 @@ def prepare(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kin
         record,
         salt,
         merkle.leaf_hash(entry_of(record, salt=salt, identity=identity, kind=kind).encode()),
-        " ".join(index.terms(record)),
         bucket,
         not exact,
         fingerprint(bucket, record.producer, record.body),
-        sender_key(record.event),
+        _own_key(record),
     )
 
 
@@ -133,6 +134,13 @@ def fingerprint(bucket: int, producer: str, body: bytes) -> int:
     return bucket << ENTRY_BITS | int.from_bytes(digest) & ENTRY_MASK
 
 
+def _own_key(record: Record) -> bytes | None:
+    key = sender_key(record.event)
+    if key is None:
+        return None
+    return blake2b(key, digest_size=8, key=record.producer.encode()[:64]).digest()
+
+
 def sender_key(event: AuditEvent) -> bytes | None:
     """Return the key that the sender gave this event, or None (DESIGN, decision 5).
 
@@ -162,10 +170,17 @@ def producer_id(producer: str, organisation: str) -> bytes:
 
 def tags(event: AuditEvent, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
     """Return a tag for every patient and agent, sorted so that their order says nothing."""
-    subjects = {subject("patient", patient) for patient in elements.patients(event)}
-    subjects |= {subject("agent", agent.who) for agent in event.agent if agent.who is not None}
-    keyed: Callable[[str], Mac] = _subject_keys(tag_key)
-    return tuple(sorted([tag(keyed(one), event_id) for one in subjects if one]))[:255]
+    keys = _subject_keys(tag_key)
+    if event.contained is not None or any(agent.extension is not None for agent in event.agent):
+        subjects = [subject("patient", patient) for patient in elements.patients(event)]
+        subjects += [subject("agent", agent.who) for agent in event.agent if agent.who is not None]
+        found = {keys.of_subject[one] for one in subjects if one}
+    else:
+        found = {key for agent in event.agent for key in keys.of_agent[agent]}
+        for patient in elements.entity_patients(event):
+            if one := subject("patient", patient):
+                found.add(keys.of_subject[one])
+    return tuple(sorted([tag(key, event_id) for key in found]))[:255]
 
 
 def subject(role: str, reference: Reference) -> str:
@@ -188,19 +203,36 @@ class _SubjectKeys(dict[str, Mac]):
         self._tag_key = Mac(tag_key)
 
     def __missing__(self, subject: str) -> Mac:
-        if len(self) >= _SUBJECTS_MAX:
+        if len(self) >= PARTS_REMEMBERED:
             self.clear()
         key = self[subject] = Mac(subject_key(self._tag_key, subject))
         return key
 
 
-_SUBJECTS_MAX: Final = 4_096
-_known: dict[bytes, _SubjectKeys] = {}
+class _AgentKeys(dict[Agent, tuple[Mac, ...]]):
+    """The same by agent: its own key, and that of the patient that it may be."""
+
+    def __init__(self, of_subject: _SubjectKeys) -> None:
+        self._of_subject = of_subject
+
+    def __missing__(self, agent: Agent) -> tuple[Mac, ...]:
+        if len(self) >= PARTS_REMEMBERED:
+            self.clear()
+        subjects = []
+        if agent.who is not None:
+            subjects.append(subject("agent", agent.who))
+            if elements.reference_kind(agent.who) == "Patient":
+                subjects.append(subject("patient", agent.who))
+        keys = self[agent] = tuple(self._of_subject[one] for one in subjects if one)
+        return keys
 
 
-def _subject_keys(tag_key: bytes) -> Callable[[str], Mac]:
-    keys = _known.get(tag_key)
-    if keys is None:
-        _known.clear()
-        keys = _known[tag_key] = _SubjectKeys(tag_key)
-    return keys.__getitem__
+class _Keys(NamedTuple):
+    of_subject: _SubjectKeys
+    of_agent: _AgentKeys
+
+
+@lru_cache(1)  # A process has one log, or few.
+def _subject_keys(tag_key: bytes) -> _Keys:
+    of_subject = _SubjectKeys(tag_key)
+    return _Keys(of_subject, _AgentKeys(of_subject))

@@ -126,7 +126,7 @@ def test_a_number_of_the_source_is_in_the_leaf(tmp_path: Path) -> None:
     entry = sequencer.entry_of(record, salt=bytes(32), identity=storage.identity)
     assert entry.number == 7
     assert Entry.decode(entry.encode()) == entry
-    storage.close()
+    asyncio.run(storage.close())
 
 
 def test_a_clock_that_is_set_back_does_not_reorder_the_log(tmp_path: Path) -> None:
@@ -191,8 +191,6 @@ def test_a_store_that_fails_is_asked_before_the_next_batch(tmp_path: Path) -> No
 
     async def test(repository: Repository) -> None:
         await repository.append([submission(BODY)], sender=SENDER)
-        storage: Any = repository._storage
-        storage._writer.execute("PRAGMA busy_timeout = 50")
         other = sqlite3.connect(tmp_path / "log.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         later = world.bodies(2)[1]
@@ -205,7 +203,12 @@ def test_a_store_that_fails_is_asked_before_the_next_batch(tmp_path: Path) -> No
         assert stored.entry == 1
         assert repository.health()["accepting"] is True
 
-    run(tmp_path, test)
+    async def main() -> None:
+        repository = Repository(SqliteStorage(tmp_path, busy_seconds=0.05))
+        await test(repository)
+        await repository.close()
+
+    asyncio.run(main())
     assert verify(tmp_path).whole
 
 

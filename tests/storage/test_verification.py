@@ -107,7 +107,7 @@ def test_verify_reads_a_log_that_is_being_written(tmp_path: Path) -> None:
     try:
         assert verify(tmp_path).size == 50
     finally:
-        storage.close()
+        asyncio.run(storage.close())
 
 
 def test_verify_says_what_to_do_where_there_is_no_log(tmp_path: Path) -> None:

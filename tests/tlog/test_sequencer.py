@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from caretrail import sequencer
 from caretrail.fhir import temporal
-from caretrail.search import index
 from caretrail.sequencer import (
     BUCKET_MAX,
     ENTRY_MASK,
@@ -116,7 +115,6 @@ def test_a_leaf_is_the_hash_of_the_entry(kind: Kind) -> None:
     assert (entry.log, entry.received, entry.number) == (IDENTITY.log, stored.received, None)
     assert pending.irregular
     assert pending.bucket == temporal.instant("2023-05-01T10:00:00.123Z").milliseconds
-    assert set(pending.terms.split(" ")) == index.terms(stored)
     assert pending.key is None
 
 

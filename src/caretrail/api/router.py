@@ -148,7 +148,9 @@ class Router:
                 return what, refusal(414, (_LONG_QUERY,))
             body = await read(self._bounds[route.body]) if route.body else b""
             base = self._public_base or _base(scheme, request.headers)
-            request = request._replace(base=base, body=body, identity=identity, captures=captures)
+            request = Request(
+                request.method, path, request.query, request.headers, base, body, identity, captures
+            )
             # Before anything is done: who cannot read the answer shall not have it stored either.
             form = negotiation.response_format(request) if route.fhir else PLAIN
             return what, _rendered(await route.handler(request, self._service), form)

@@ -10,21 +10,25 @@ times as long, and a function written by hand for each profile would be a second
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from caretrail.fhir.audit_event import Agent, AuditEvent, Coding, Source
 from caretrail.fhir.profile import Code, Element
 from caretrail.fhir.profile_rules import INVARIANTS, checks
+from caretrail.limits import PARTS_REMEMBERED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from caretrail.fhir.audit_event import AuditEvent
     from caretrail.fhir.profile import Profile, Slice
     from caretrail.fhir.profile_check import CompiledProfile, CompiledSlicing
     from caretrail.fhir.profile_rules import Broken
 
     # Are the rules plainly kept in this element?
     Plain = Callable[[Any, AuditEvent], bool]
+    # Do these agents, recorded by that source, plainly fill the slices?
+    Known = Callable[[tuple[Agent, ...], Source], bool]
 
 
 class QuickSlicing(NamedTuple):
@@ -37,6 +41,7 @@ class QuickSlicing(NamedTuple):
     closed: bool
     min: int
     max: int
+    known: Known | None = None
 
 
 class QuickProfile(NamedTuple):
@@ -50,35 +55,57 @@ def quick(profile: Profile, compiled: CompiledProfile) -> QuickProfile:
     """Return the quick answer of `profile`."""
     pairs = zip(profile.slicings, compiled.slicings, strict=True)
     slicings = [_slicing(full, [_slice(item) for item in row.slices]) for row, full in pairs]
+    slicings = [
+        row._replace(known=_remembered(row)) if full.element == "agent" else row
+        for row, full in zip(slicings, profile.slicings, strict=True)
+    ]
     return QuickProfile(_plain(profile.elements), tuple(slicings))
 
 
 def is_plain(profile: QuickProfile, event: AuditEvent) -> bool:
     """Say yes when `event` plainly meets `profile`; False only means that it is not plain."""
     try:
-        if not profile.plain(event, event):
-            return False
-        for elements, keys, by_key, required, closed, least, most in profile.slicings:
-            items = elements(event) or ()
-            seen = 0
-            for item in items:
-                matched = 0
-                for key in keys(item):
-                    if key in by_key:
-                        bit, single, plain = by_key[key]
-                        if matched or seen & single or not plain(item, event):
-                            return False
-                        matched = bit
-                if closed and not matched:
-                    return False
-                seen |= matched
-            if seen & required != required or not least <= len(items) <= most:
-                return False
-    except AttributeError:  # An element is missing on the way: the full check says which.
+        return profile.plain(event, event) and all(
+            slicing.known(event.agent, event.source)
+            if slicing.known is not None
+            else _is_filled(slicing, event)
+            for slicing in profile.slicings
+        )
+    except (AttributeError, TypeError):
+        # An element is missing on the way, or has an extension: the full check says which.
         return False
-    return True
 
 
+def _is_filled(slicing: QuickSlicing, event: AuditEvent) -> bool:
+    items = slicing.elements(event) or ()
+    seen = 0
+    for item in items:
+        matched = 0
+        for key in slicing.keys(item):
+            found = slicing.by_key.get(key)
+            if found is not None:
+                bit, single, plain = found
+                if matched or seen & single or not plain(item, event):
+                    return False
+                matched = bit
+        if slicing.closed and not matched:
+            return False
+        seen |= matched
+    required = slicing.required
+    return seen & required == required and slicing.min <= len(items) <= slicing.max
+
+
+def _remembered(slicing: QuickSlicing) -> Known:
+    """Return the verdict on agents, which are few; their rules look at the source besides."""
+
+    @lru_cache(PARTS_REMEMBERED)
+    def known(agents: tuple[Agent, ...], source: Source) -> bool:
+        return _is_filled(slicing, AuditEvent("AuditEvent", _NO_TYPE, "", agents, source))
+
+    return known
+
+
+_NO_TYPE: Final = Coding()
 _ANY_NUMBER: Final = 1 << 62
 
 

@@ -57,6 +57,7 @@ class Instant(NamedTuple):
         return self.seconds, head[:-1] + chr(ord(head[-1]) + 1)
 
 
+@lru_cache(maxsize=64)  # One event is asked several times.
 def instant(text: str) -> Instant:
     """Return the point that a FHIR instant names; raise ValueError when it is none.
 

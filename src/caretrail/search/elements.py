@@ -64,12 +64,18 @@ def patients(event: AuditEvent) -> list[Reference]:
     order: the contained resource, `Reference.type`, the type in the URL, and for a reference
     without any of them that the entity is a person in the role of the patient.
     """
-    found = [one.who for one in event.agent if one.who and kind(event, one.who) == "Patient"]
-    for entity in event.entity or ():
-        what = entity.what
-        if what is not None and (kind(event, what) == "Patient" or _is_subject(what, entity)):
-            found.append(what)
-    return found
+    agents = [one.who for one in event.agent if one.who and kind(event, one.who) == "Patient"]
+    return agents + entity_patients(event)
+
+
+def entity_patients(event: AuditEvent) -> list[Reference]:
+    """Return those of the entities alone."""
+    return [
+        what
+        for entity in event.entity or ()
+        if (what := entity.what) is not None
+        and (kind(event, what) == "Patient" or _is_subject(what, entity))
+    ]
 
 
 def _is_subject(what: Reference, entity: Entity) -> bool:
@@ -85,9 +91,14 @@ def _is_subject(what: Reference, entity: Entity) -> bool:
 
 def kind(event: AuditEvent, reference: Reference) -> str | None:
     """Return the resource type that a reference says it is to."""
-    text = reference.reference
     if event.contained and (held := contained(event, reference)) is not None:
         return held.resourceType
+    return reference_kind(reference)
+
+
+def reference_kind(reference: Reference) -> str | None:
+    """Return the resource type that a reference itself says."""
+    text = reference.reference
     if reference.type is not None:
         return reference.type.removeprefix("http://hl7.org/fhir/StructureDefinition/")
     parts = literal(text) if text is not None else None

@@ -26,6 +26,7 @@ class Flag(IntFlag):
         return [code for flag, code in FLAG_CODES.items() if flag in self]
 
 
+NO_FLAGS = Flag(0)
 FLAG_CODES = {flag: str(flag.name).lower().replace("_", "-") for flag in Flag}
 
 

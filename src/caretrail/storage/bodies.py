@@ -7,15 +7,12 @@ encrypts writes another codec, and old bodies stay as they are.
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import zstandard
 
 from caretrail.errors import StoreError
 from caretrail.limits import EVENT_BYTES_MAX
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 STORED: Final = 0
 ZSTANDARD: Final = 1
@@ -37,6 +34,8 @@ class Bodies:
         loaded = {
             number: zstandard.ZstdCompressionDict(data) for number, data in dictionaries.items()
         }
+        # Its tables are made once, and not anew for every body.
+        loaded[DICTIONARY].precompute_compress(level=_LEVEL)
         self._compressor = zstandard.ZstdCompressor(
             level=_LEVEL, dict_data=loaded[DICTIONARY], write_dict_id=False, write_checksum=False
         )
@@ -48,14 +47,6 @@ class Bodies:
     def pack(self, body: bytes) -> bytes:
         """Return `body` as it is kept."""
         return self._head + self._compressor.compress(body)
-
-    def pack_all(self, bodies: Sequence[bytes]) -> list[bytes]:
-        """Return the bodies as they are kept.
-
-        One call packs them all, so that the interpreter's lock is given up once, not for each.
-        """
-        packed = self._compressor.multi_compress_to_buffer(list(bodies))
-        return [self._head + packed[n].tobytes() for n in range(len(packed))]
 
     def unpack(self, kept: bytes) -> bytes:
         """Return the body that was packed; raise StoreError when its bytes were damaged."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from caretrail.errors import Issue
@@ -97,40 +97,41 @@ class Reads(Protocol):
 
 
 class Storage(Protocol):
-    """One log on one store. Every method blocks.
+    """One log on one store. What writes is called by one task, the committer's, in turn.
 
-    One thread, the committer's, calls what writes; `searcher` may be called from any.
+    `found` is the tree as it was when the log was opened.
     """
 
     identity: Identity
     page_key: bytes
+    found: Tree
 
     @property
     def quarantine_full(self) -> bool:
         """Tell whether nothing more is kept of what is refused."""
 
-    def tree(self) -> Tree:
+    async def tree(self) -> Tree:
         """Return the tree as it is on disk, asked anew: what a restart would find."""
 
-    def commit(self, batch: Batch) -> None:
-        """Add `batch` whole, or not at all.
+    async def commit(
+        self, batch: Batch, *, unless_known: bool = False
+    ) -> Mapping[int, Sequence[Record]]:
+        """Add `batch` whole, with the index terms of its events, or not at all.
 
-        On return it survives a power cut, and every later read sees it. After an error the
-        outcome is unknown: the caller must call `tree` before it writes again. Raises
-        ConflictError when `batch` does not start at the current size.
+        On return it survives a power cut, and every later read sees it. With `unless_known`
+        nothing is added when the log has events with fingerprints of the batch: those are
+        returned. After an error the outcome is unknown: the caller must call `tree` before it
+        writes again. Raises ConflictError when `batch` does not start at the current size.
         """
 
-    def same(self, fingerprints: Sequence[int]) -> dict[int, list[Record]]:
-        """Return the events that have one of the fingerprints."""
-
-    def quarantine(self, rows: Sequence[Refused], sender: Sender, at: int) -> None:
+    async def quarantine(self, rows: Sequence[Refused], sender: Sender, at: int) -> None:
         """Keep what was refused, with the reasons; `at` is in milliseconds since 1970.
 
         Past QUARANTINE_BYTES_MAX nothing more is kept, and `quarantine_full` says so.
         """
 
     def searcher(self) -> Reads:
-        """Return what reads for the calling thread."""
+        """Return what reads for the calling thread; reading blocks."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of the log; a close that never comes loses nothing."""

@@ -7,6 +7,7 @@ log's tag key. The layout is fixed: one entry has one spelling.
 
 from __future__ import annotations
 
+import hmac
 import struct
 from enum import IntEnum
 from hashlib import sha256
@@ -85,7 +86,7 @@ class Entry(NamedTuple):
 
 def commitment(salt: bytes, content: bytes) -> bytes:
     """Bind `content` by HMAC-SHA256, and hide it as long as `salt` is secret."""
-    return Mac(salt).digest(CONTENT, content)
+    return hmac.digest(salt, CONTENT + content, "sha256")
 
 
 def subject_key(tag_key: Mac, subject: str) -> bytes:
@@ -101,9 +102,6 @@ def tag(key: Mac, event: bytes) -> bytes:
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 _BLOCK: Final = 64
-# From 2,048 bytes on `hashlib` gives up the interpreter's lock, and so does `hmac.digest` for any
-# message. With another thread at work, getting it back takes ten times as long as the hashing.
-_PIECE: Final = 2_047
 
 
 class Mac:
@@ -121,10 +119,6 @@ class Mac:
         """Return the authentication code of the parts, one after the other."""
         inner, outer = self._inner.copy(), self._outer.copy()
         for part in parts:
-            if len(part) <= _PIECE:
-                inner.update(part)
-                continue
-            for at in range(0, len(part), _PIECE):
-                inner.update(part[at : at + _PIECE])
+            inner.update(part)
         outer.update(inner.digest())
         return outer.digest()

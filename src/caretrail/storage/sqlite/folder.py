@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import sqlite3
+import time
 from typing import TYPE_CHECKING, Final
 
 from caretrail.errors import ConfigurationError, StoreError
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "log.sqlite"
 _LOCK: Final = "lock"
-_BUSY_SECONDS: Final = 30.0
+_READ_BUSY_SECONDS: Final = 30.0
+# A process that was killed leaves its writer a moment to end its last commit.
+_LOCK_SECONDS: Final = 3.0
+_LOCK_STEP_SECONDS: Final = 0.02
 
 
 class FolderLock:
@@ -25,27 +29,36 @@ class FolderLock:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.number = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        end = time.monotonic() + _LOCK_SECONDS
+        while not self._taken():
+            if time.monotonic() > end:
+                os.close(self.number)
+                raise ConfigurationError(
+                    f"another caretrail process works on {folder}: stop it, or choose another"
+                    " --data"
+                )
+            time.sleep(_LOCK_STEP_SECONDS)
+
+    def _taken(self) -> bool:
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._file)
-            raise ConfigurationError(
-                f"another caretrail process works on {folder}: stop it, or choose another --data"
-            ) from error
+            fcntl.flock(self.number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
 
     def release(self) -> None:
-        """Let another process have the folder."""
-        os.close(self._file)
+        """Let another process have the folder, once whoever else holds the descriptor has gone."""
+        os.close(self.number)
 
 
-def open_database(folder: Path) -> sqlite3.Connection:
+def open_database(folder: Path, *, busy_seconds: float) -> sqlite3.Connection:
     """Open the log in `folder` for writing, and create it when there is none."""
     path = folder / DATABASE
     is_new = not path.exists()
     if is_new:
         _create(path)
-    connection = connect(path)
+    connection = connect(path, busy_seconds=busy_seconds)
     try:
         connection.executescript(PRAGMAS)
         check_format(connection)
@@ -57,11 +70,13 @@ def open_database(folder: Path) -> sqlite3.Connection:
     return connection
 
 
-def connect(path: Path, *, mode: str = "rw") -> sqlite3.Connection:
+def connect(
+    path: Path, *, mode: str = "rw", busy_seconds: float = _READ_BUSY_SECONDS
+) -> sqlite3.Connection:
     """Return a connection that runs just the statements it is given."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=_BUSY_SECONDS
+        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=busy_seconds
     )
     connection.execute("PRAGMA cell_size_check = ON")
     return connection

@@ -46,36 +46,3 @@ CREATE VIRTUAL TABLE term USING fts5(terms, content='', columnsize=0, detail=non
 CREATE VIRTUAL TABLE vocabulary USING fts5vocab(term, 'row');
 INSERT INTO term(term, rank) VALUES ('automerge', 8), ('crisismerge', 64), ('hashsize', 16777216);
 """
-
-# The writer commits a batch by one statement: an INSERT into this view, whose trigger fills the
-# tables. Between two statements another thread may take the interpreter's lock, and in a busy
-# server getting it back takes longer than the writing. A row is an event, or, where `entry` is
-# null, a node; the last row, the new head, is refused unless the batch began at the old one.
-WRITING: Final = """
-CREATE TEMP VIEW incoming AS SELECT NULL AS kind, 0 AS a, 0 AS b, 0 AS c, 0 AS d, 0 AS e, 0 AS f,
-    0 AS g, 0 AS h, NULL AS id, NULL AS salt, NULL AS hash, NULL AS body, NULL AS terms;
-CREATE TEMP TRIGGER incoming_event INSTEAD OF INSERT ON incoming WHEN new.kind = 0 BEGIN
-    INSERT INTO event VALUES (new.a, new.b, new.id, new.c, new.d, new.e, new.f, new.salt, new.body);
-    INSERT INTO leaf VALUES (new.b, new.a, new.hash);
-    INSERT INTO fingerprint VALUES (new.g, new.b);
-    INSERT INTO tally VALUES (new.h, 1) ON CONFLICT DO UPDATE SET events = events + 1;
-    INSERT INTO term(rowid, terms) VALUES (new.a, new.terms);
-END;
-CREATE TEMP TRIGGER incoming_node INSTEAD OF INSERT ON incoming WHEN new.kind = 1 BEGIN
-    INSERT INTO node VALUES (new.a, new.b, new.hash);
-END;
-CREATE TEMP TRIGGER incoming_head INSTEAD OF INSERT ON incoming WHEN new.kind = 2 BEGIN
-    SELECT RAISE(ABORT, 'the log has grown') WHERE (SELECT coalesce(max(size), 0) FROM head) <> new.a;
-    INSERT OR REPLACE INTO head VALUES (1, new.b, new.hash);
-    INSERT OR REPLACE INTO checkpoint SELECT new.b, new.hash, new.c WHERE new.d;
-END;
-"""
-# A row is JSON; its bytes are cut out of one long value, from the place in column 9 on: a hash of
-# 32 bytes, and for an event its id, its salt and a body of the length in column 10.
-INSERT: Final = """
-INSERT INTO incoming SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5,
-    value->>6, value->>7, value->>8, substr(?2, (value->>9) + 32, 16),
-    substr(?2, (value->>9) + 48, 32), substr(?2, value->>9, 32),
-    substr(?2, (value->>9) + 80, value->>10), value->>11
-FROM json_each(?1)
-"""

@@ -1,0 +1,109 @@
+"""What the repository's process and the writer's say to each other: one question, one answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from caretrail.errors import ConfigurationError, ConflictError, Error, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
+    """A question or an answer; its name goes in front."""
+
+
+class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One event of a commit. `k` is its key; `entry` is its place in the log."""
+
+    k: int
+    entry: int
+    id: bytes
+    received: int
+    producer: str
+    organisation: str
+    form: int
+    flags: int
+    irregular: bool
+    fingerprint: int
+    salt: bytes
+    leaf: bytes
+    body: bytes
+
+
+class Commit(Message, frozen=True):
+    """Add the rows at the end of a log of `start` entries; `nodes` are level, place and hash.
+
+    With `unless_known` nothing is added when the log has one of the fingerprints.
+    """
+
+    start: int
+    size: int
+    root: bytes
+    rows: list[Row]
+    nodes: list[tuple[int, int, bytes]]
+    unless_known: bool
+
+
+class Found(Message, frozen=True):
+    """The fingerprints that the log has, each with the entry of an event."""
+
+    pairs: list[tuple[int, int]]
+
+
+class Refusal(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What was not taken, and why, as JSON."""
+
+    body: bytes
+    issues: bytes
+
+
+class Quarantine(Message, frozen=True):
+    """Keep what was refused at that millisecond."""
+
+    rows: list[Refusal]
+    producer: str
+    organisation: str
+    at: int
+
+
+class AskState(Message, frozen=True):
+    """Say how the log stands, as a restart would find it."""
+
+
+class State(Message, frozen=True):
+    """The tree's size and frontier, and the bytes in quarantine."""
+
+    size: int
+    frontier: list[bytes]
+    quarantined: int
+
+
+class Close(Message, frozen=True):
+    """Write a last checkpoint and let go of the log."""
+
+
+class Done(Message, frozen=True):
+    """It is on disk."""
+
+
+class Failed(Message, frozen=True):
+    """It is not done, or nobody knows: the error is one of ours, by name."""
+
+    error: str
+    text: str
+
+    def raised(self) -> Error:
+        """Return the error to raise."""
+        return _ERRORS.get(self.error, StoreError)(self.text)
+
+
+_ERRORS: Final = {one.__name__: one for one in (ConfigurationError, ConflictError, StoreError)}
+Question = Commit | Quarantine | AskState | Close
+Answer = Found | State | Done | Failed
+encode: Final = msgspec.msgpack.Encoder().encode
+read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode
+read_answer: Final[Callable[[bytes], Answer]] = msgspec.msgpack.Decoder(Answer).decode

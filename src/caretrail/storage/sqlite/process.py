@@ -1,0 +1,169 @@
+"""The writer as a process of its own: it and the server each have a core and an interpreter.
+
+The two speak over a pair of sockets: a length in four bytes, then a message. The child ends with
+its parent, however that ends: when the socket closes, it finishes the commit at hand and goes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from caretrail.errors import Error, StoreError
+from caretrail.storage.sqlite import messages as say
+from caretrail.storage.sqlite.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CODE: Final = "from caretrail.storage.sqlite.process import main; main()"
+_LENGTH_BYTES: Final = 4
+_START_SECONDS: Final = 120.0  # Recovery of a log that was cut off hashes at most 65,536 leaves.
+_STOP_SECONDS: Final = 60.0
+_GARBAGE_THRESHOLD: Final = 50_000
+_GONE: Final = "the store's writer has ended: send the event again"
+
+
+class Link:
+    """The parent's end. One question is under way at a time."""
+
+    def __init__(self, folder: Path, *, busy_seconds: float, keep_open: Sequence[int]) -> None:
+        """Start the child, which keeps the descriptors open as long as it lives."""
+        self._arguments = (str(folder), str(busy_seconds))
+        self._keep_open = tuple(keep_open)
+        self._turn = asyncio.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.state = self._start()
+
+    def _start(self) -> say.State:
+        """Start a child; return how it found the log, or raise its error."""
+        ours, theirs = socket.socketpair()
+        number = theirs.fileno()
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-c", _CODE, str(number), *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(number, *self._keep_open),
+        )
+        theirs.close()
+        self._socket = ours
+        ours.settimeout(_START_SECONDS)
+        answer = _received(ours)
+        if isinstance(answer, say.State):
+            ours.setblocking(False)
+            return answer
+        self._end()
+        raise answer.raised() if isinstance(answer, say.Failed) else StoreError(_GONE)
+
+    async def ask(self, question: say.Question) -> say.Answer:
+        """Return the answer; raise the error that it is, or StoreError when nobody answers."""
+        async with self._turn:
+            if self._process is None:
+                self.state = await asyncio.to_thread(self._start)
+            try:
+                answer = await self._exchange(question)
+            except (OSError, EOFError) as error:
+                self._end()
+                raise StoreError(_GONE) from error
+            except asyncio.CancelledError:
+                # The answer to come belongs to a question that nobody asks any more.
+                self._end()
+                raise
+        if isinstance(answer, say.Failed):
+            raise answer.raised()
+        return answer
+
+    async def _exchange(self, question: say.Question) -> say.Answer:
+        loop = asyncio.get_running_loop()
+        data = say.encode(question)
+        await loop.sock_sendall(self._socket, len(data).to_bytes(_LENGTH_BYTES) + data)
+        head = await loop.sock_recv(self._socket, _LENGTH_BYTES)
+        while len(head) < _LENGTH_BYTES:
+            more = await loop.sock_recv(self._socket, _LENGTH_BYTES - len(head))
+            if not more:
+                raise EOFError
+            head += more
+        rest = int.from_bytes(head)
+        parts = []
+        while rest:
+            part = await loop.sock_recv(self._socket, rest)
+            if not part:
+                raise EOFError
+            parts.append(part)
+            rest -= len(part)
+        return say.read_answer(b"".join(parts))
+
+    def _end(self) -> None:
+        """Let go of the child; one that hangs is killed, which a commit survives."""
+        process, self._process = self._process, None
+        self._socket.close()
+        if process is None:
+            return
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    async def close(self) -> None:
+        """Ask the child to write a last checkpoint, and wait until it has gone."""
+        if self._process is not None:
+            await self.ask(say.Close())
+        await asyncio.to_thread(self._end)
+
+
+def main() -> None:
+    """Be the child: open the log, then answer until the parent is gone."""
+    # The terminal and the service manager signal the whole group: the parent says when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    number, folder, busy_seconds = sys.argv[1:]
+    with socket.socket(fileno=int(number)) as parent:
+        try:
+            writer = Writer(Path(folder), busy_seconds=float(busy_seconds))
+        except Error as error:
+            _send(parent, say.Failed(type(error).__name__, str(error)))
+            return
+        # Events are structures without cycles: looking for cycles among them finds nothing.
+        gc.freeze()
+        gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
+        answer: say.Answer = writer.state()
+        try:
+            while True:
+                _send(parent, answer)
+                answer = writer.answer(say.read_question(_read(parent)))
+        except (EOFError, OSError):
+            return  # The parent is gone.
+
+
+def _send(end: socket.socket, message: say.Answer) -> None:
+    data = say.encode(message)
+    end.sendall(len(data).to_bytes(_LENGTH_BYTES) + data)
+
+
+def _received(end: socket.socket) -> say.Answer | None:
+    try:
+        return say.read_answer(_read(end))
+    except (EOFError, OSError):
+        return None
+
+
+def _read(end: socket.socket) -> bytes:
+    return _exactly(end, int.from_bytes(_exactly(end, _LENGTH_BYTES)))
+
+
+def _exactly(end: socket.socket, count: int) -> bytes:
+    data = bytearray(count)
+    view, at = memoryview(data), 0
+    while at < count:
+        got = end.recv_into(view[at:])
+        if not got:
+            raise EOFError
+        at += got
+    return bytes(data)

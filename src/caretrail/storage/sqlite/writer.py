@@ -1,0 +1,243 @@
+"""Writing a log in SQLite. This runs in a process of its own; see `process`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from caretrail.errors import ConfigurationError, ConflictError, Error, StoreError
+from caretrail.fhir import intake
+from caretrail.limits import QUARANTINE_BYTES_MAX
+from caretrail.search import index
+from caretrail.search.record import NO_FLAGS, Flag, Record
+from caretrail.sequencer import bucket_of_key
+from caretrail.storage.bodies import Bodies
+from caretrail.storage.sqlite import folder as folders
+from caretrail.storage.sqlite import messages as say
+from caretrail.tlog import tree as merkle
+from caretrail.tlog.tree import EMPTY_ROOT, Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+HOUR_MILLISECONDS: Final = 3_600_000
+# A start recomputes the nodes after the last checkpoint; this bounds how many that can be.
+_CHECKPOINT_ENTRIES: Final = 65_536
+_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LEAF: Final = "INSERT INTO leaf VALUES (?, ?, ?)"
+_FINGERPRINT: Final = "INSERT INTO fingerprint VALUES (?, ?)"
+_TERMS: Final = "INSERT INTO term(rowid, terms) VALUES (?, ?)"
+_TALLY: Final = (
+    "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events"
+)
+_NODE: Final = "INSERT INTO node VALUES (?, ?, ?)"
+
+
+class Writer:
+    """The one connection that writes to the log in a folder; opening it is recovery."""
+
+    def __init__(self, folder: Path, *, busy_seconds: float) -> None:
+        self._path = folder / folders.DATABASE
+        self._db = folders.open_database(folder, busy_seconds=busy_seconds)
+        self._bodies = Bodies(dict(self._db.execute("SELECT number, data FROM dictionary")))
+        self._producers: dict[tuple[str, str], int] = {}
+        counted = "SELECT coalesce(sum(length(body)), 0) FROM quarantine"
+        self._quarantined: int = self._db.execute(counted).fetchone()[0]
+        self._recover()
+
+    def answer(self, question: say.Question) -> say.Answer:
+        """Do what is asked; an error is an answer, too."""
+        try:
+            match question:
+                case say.Commit():
+                    known = self._known(question.rows) if question.unless_known else ()
+                    if known:
+                        return say.Found(known)
+                    self._commit(question)
+                case say.Quarantine():
+                    self._quarantine(question)
+                    return self.state()
+                case say.AskState():
+                    return self.state()
+                case say.Close():
+                    self._close()
+        except Error as error:
+            return say.Failed(type(error).__name__, str(error))
+        except sqlite3.Error as error:
+            # SQLite's name of the error, such as SQLITE_FULL; its text could quote a value.
+            name = getattr(error, "sqlite_errorname", type(error).__name__)
+            return say.Failed(StoreError.__name__, f"the store did not do it ({name})")
+        return say.Done()
+
+    def state(self) -> say.State:
+        """Return the log as it is on disk, asked anew."""
+        tree = load_tree(self._db)
+        return say.State(tree.size, list(tree.frontier), self._quarantined)
+
+    def _commit(self, batch: say.Commit) -> None:
+        try:
+            self._write(batch, [row.k for row in batch.rows])
+        except sqlite3.IntegrityError:
+            self._check_start(batch)
+            # A key is taken: there were 2**20 entries in the same millisecond.
+            self._write(batch, self._free(batch.rows))
+
+    def _write(self, batch: say.Commit, keys: Sequence[int]) -> None:
+        write = self._db.executemany
+        pack = self._bodies.pack
+        rows = list(zip(keys, batch.rows, strict=True))
+        with self._transaction():
+            self._check_start(batch)
+            write(
+                _EVENT,
+                [
+                    (k, row.entry, row.id, self._producer(row.producer, row.organisation),
+                     row.form, row.flags, row.irregular, row.salt, pack(row.body))
+                    for k, row in rows
+                ],
+            )  # fmt: skip
+            write(_LEAF, [(row.entry, k, row.leaf) for k, row in rows])
+            write(_FINGERPRINT, [(row.fingerprint, row.entry) for row in batch.rows])
+            hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
+            write(_TALLY, hours.items())
+            write(_TERMS, [(k, _terms(row)) for k, row in rows])
+            write(_NODE, batch.nodes)
+            self._db.execute(
+                "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (batch.size, batch.root)
+            )
+            if batch.start // _CHECKPOINT_ENTRIES != batch.size // _CHECKPOINT_ENTRIES:
+                self._checkpoint(batch.size, batch.root, at=batch.rows[-1].received)
+
+    def _check_start(self, batch: say.Commit) -> None:
+        (size,) = self._db.execute("SELECT coalesce(max(size), 0) FROM head").fetchone()
+        if size != batch.start:
+            raise ConflictError("the log has grown since the batch was made")
+
+    def _producer(self, name: str, organisation: str) -> int:
+        number = self._producers.get((name, organisation))
+        if number is None:
+            (number,) = self._db.execute(
+                "INSERT INTO producer(name, organisation) VALUES (?, ?)"
+                " ON CONFLICT DO UPDATE SET name = excluded.name RETURNING number",
+                (name, organisation),
+            ).fetchone()
+            self._producers[name, organisation] = number
+        return number
+
+    def _free(self, rows: Sequence[say.Row]) -> list[int]:
+        """Return each key, or the next one that no event has."""
+        found: dict[int, None] = {}
+        for row in rows:
+            k = row.k
+            while k in found or self._has(k):
+                k += 1
+            found[k] = None
+        return list(found)
+
+    def _has(self, k: int) -> bool:
+        return bool(self._db.execute("SELECT 1 FROM event WHERE k = ?", (k,)).fetchone())
+
+    def _checkpoint(self, size: int, root: bytes, *, at: int) -> None:
+        self._db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (size, root, at))
+
+    def _known(self, rows: Sequence[say.Row]) -> list[tuple[int, int]]:
+        ask = "SELECT value, entry FROM fingerprint WHERE value = ?"
+        execute = self._db.execute
+        return [found for row in rows for found in execute(ask, (row.fingerprint,))]
+
+    def _quarantine(self, refused: say.Quarantine) -> None:
+        with self._transaction():
+            producer = self._producer(refused.producer, refused.organisation)
+            for row in refused.rows:
+                kept = self._bodies.pack(row.body)
+                self._quarantined += len(kept)
+                if self._quarantined > QUARANTINE_BYTES_MAX:
+                    continue
+                self._db.execute(
+                    "INSERT INTO quarantine(received, producer, issues, body) VALUES (?, ?, ?, ?)",
+                    (refused.at, producer, row.issues, kept),
+                )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        write = self._db
+        write.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            write.execute("COMMIT")
+        except BaseException:
+            # What the disk has now is what `state` will say; nothing here is taken for granted.
+            self._producers.clear()
+            if write.in_transaction:
+                write.execute("ROLLBACK")
+            raise
+
+    def _close(self) -> None:
+        tree = load_tree(self._db)
+        with self._transaction():
+            self._checkpoint(tree.size, tree.root(), at=0)
+        self._db.close()
+
+    def _recover(self) -> None:
+        """Check the right edge of the tree, and what came after the last checkpoint.
+
+        SQLite has rolled back a commit that was cut off; what is left is whole batches. Hashing
+        is bounded by the distance of checkpoints, not by the size of the log.
+        """
+        broken = ConfigurationError(_BROKEN.format(self._path.parent))
+        tree = load_tree(self._db)
+        head = self._db.execute("SELECT size, root FROM head").fetchone() or (0, EMPTY_ROOT)
+        if (tree.size, tree.root()) != head:
+            raise broken
+        (checked,) = self._db.execute("SELECT coalesce(max(size), 0) FROM checkpoint").fetchone()
+        start = min(checked, tree.size) // merkle.TILE_WIDTH * merkle.TILE_WIDTH
+        first = start >> merkle.TILE_HEIGHT
+        expected = dict(
+            self._db.execute(
+                "SELECT place, hash FROM node WHERE level = ? AND place >= ?",
+                (merkle.TILE_HEIGHT, first),
+            )
+        )
+        leaves = self._db.execute("SELECT hash FROM leaf WHERE entry >= ? ORDER BY entry", (start,))
+        _, nodes = merkle.append(Tree(), (row[0] for row in leaves))
+        found = {
+            first + node.place: node.hash for node in nodes if node.level == merkle.TILE_HEIGHT
+        }
+        if found != expected:
+            raise broken
+
+
+_BROKEN: Final = (
+    "the log in {0} does not fit its own tree: run `caretrail verify {0}` to see what was changed,"
+    " and restore a backup into another folder"
+)
+
+
+def _terms(row: say.Row) -> str:
+    event = intake.event_of(row.body, intake.Form(row.form))
+    record = Record(
+        event, "", row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
+        row.producer, row.organisation, row.body, row.form,
+    )  # fmt: skip
+    return " ".join(index.terms(record))
+
+
+def load_tree(connection: sqlite3.Connection) -> Tree:
+    """Return the tree from the hashes at its right edge (RFC 9162, 2.1)."""
+    (size,) = connection.execute("SELECT coalesce(max(entry), -1) + 1 FROM leaf").fetchone()
+    tiers: list[list[bytes]] = []
+    level = 0
+    while size >> level:
+        first = size >> level >> merkle.TILE_HEIGHT << merkle.TILE_HEIGHT
+        query = (
+            "SELECT hash FROM leaf WHERE entry >= ? ORDER BY entry"
+            if level == 0
+            else "SELECT hash FROM node WHERE place >= ? AND level = ? ORDER BY place"
+        )
+        values = (first,) if level == 0 else (first, level)
+        tiers.append([row[0] for row in connection.execute(query, values)])
+        level += merkle.TILE_HEIGHT
+    return merkle.rebuild(size, tiers)

@@ -261,20 +261,21 @@ class _Keys:
     """The senders' own keys of late, each with the fingerprint of its bytes."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[bytes, int] = OrderedDict()
+        self._seen: OrderedDict[int, int] = OrderedDict()
 
     def conflicts(self, event: Pending) -> bool:
         """Tell whether the event's key came with other bytes before."""
         if event.key is None:
             return False
-        seen = self._seen.get(event.key)
+        seen = self._seen.get(hash((event.record.producer, event.key)))
         return seen is not None and seen != event.fingerprint
 
     def remember(self, events: Sequence[Pending]) -> None:
         """Note the keys of events that were stored."""
         for event in events:
             if event.key is not None:
-                self._seen.setdefault(event.key, event.fingerprint)
+                key = hash((event.record.producer, event.key))
+                self._seen.setdefault(key, event.fingerprint)
         while len(self._seen) > _KEYS_REMEMBERED:
             self._seen.popitem(last=False)
 

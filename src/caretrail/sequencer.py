@@ -17,10 +17,10 @@ from caretrail.limits import PARTS_REMEMBERED
 from caretrail.search import elements
 from caretrail.search.reference import literal
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag
+from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag, tag_once
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caretrail.fhir.audit_event import AuditEvent, Reference
     from caretrail.search.record import Record
@@ -46,8 +46,7 @@ class Pending(NamedTuple):
     """An event that has its id and its leaf, and waits for its place in the log.
 
     `record.entry` is not known yet; `salt` hides what the leaf commits to. `fingerprint` is equal
-    for equal bytes of one producer, `key` for events to which their producer gave the same key (a
-    digest of it).
+    for equal bytes of one producer, `key` for events to which their producer gave the same key.
     """
 
     record: Record
@@ -79,7 +78,7 @@ def prepare(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kin
         bucket,
         not exact,
         fingerprint(bucket, record.producer, record.body),
-        _own_key(record),
+        sender_key(record.event),
     )
 
 
@@ -134,13 +133,6 @@ def fingerprint(bucket: int, producer: str, body: bytes) -> int:
     return bucket << ENTRY_BITS | int.from_bytes(digest) & ENTRY_MASK
 
 
-def _own_key(record: Record) -> bytes | None:
-    key = sender_key(record.event)
-    if key is None:
-        return None
-    return blake2b(key, digest_size=8, key=record.producer.encode()[:64]).digest()
-
-
 def sender_key(event: AuditEvent) -> bytes | None:
     """Return the key that the sender gave this event, or None (DESIGN, decision 5).
 
@@ -172,15 +164,14 @@ def tags(event: AuditEvent, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...
     """Return a tag for every patient and agent, sorted so that their order says nothing."""
     keys = _subject_keys(tag_key)
     if event.contained is not None or any(agent.extension is not None for agent in event.agent):
-        subjects = [subject("patient", patient) for patient in elements.patients(event)]
-        subjects += [subject("agent", agent.who) for agent in event.agent if agent.who is not None]
-        found = {keys.of_subject[one] for one in subjects if one}
+        subjects = {subject("patient", patient) for patient in elements.patients(event)}
+        subjects |= {subject("agent", agent.who) for agent in event.agent if agent.who is not None}
+        found = set()
     else:
-        found = {key for agent in event.agent for key in keys.of_agent[agent]}
-        for patient in elements.entity_patients(event):
-            if one := subject("patient", patient):
-                found.add(keys.of_subject[one])
-    return tuple(sorted([tag(key, event_id) for key in found]))[:255]
+        subjects = {subject("patient", one) for one in elements.entity_patients(event)}
+        found = {tag(key, event_id) for agent in event.agent for key in keys.of_agent[agent]}
+    found |= {keys.tag(one, event_id) for one in subjects if one}
+    return tuple(sorted(found))[:255]
 
 
 def subject(role: str, reference: Reference) -> str:
@@ -196,43 +187,36 @@ def subject(role: str, reference: Reference) -> str:
     return ""
 
 
-class _SubjectKeys(dict[str, Mac]):
-    """Keys of subjects, kept for a while: the same few agents act again and again."""
+class _SubjectKeys:
+    """Keys of subjects. Those of agents are kept for a while: the same few act again and again."""
 
     def __init__(self, tag_key: bytes) -> None:
         self._tag_key = Mac(tag_key)
+        self.of_agent = _AgentKeys(self._of)
 
-    def __missing__(self, subject: str) -> Mac:
-        if len(self) >= PARTS_REMEMBERED:
-            self.clear()
-        key = self[subject] = Mac(subject_key(self._tag_key, subject))
-        return key
+    def tag(self, subject: str, event_id: bytes) -> bytes:
+        """Return the tag of a subject that is seldom the same, as patients are."""
+        return tag_once(subject_key(self._tag_key, subject), event_id)
+
+    def _of(self, agent: Agent) -> tuple[Mac, ...]:
+        """Return the agent's key, and that of the patient that it may be."""
+        if agent.who is None:
+            return ()
+        subjects = [subject("agent", agent.who)]
+        if elements.reference_kind(agent.who) == "Patient":
+            subjects.append(subject("patient", agent.who))
+        return tuple(Mac(subject_key(self._tag_key, one)) for one in subjects if one)
 
 
 class _AgentKeys(dict[Agent, tuple[Mac, ...]]):
-    """The same by agent: its own key, and that of the patient that it may be."""
-
-    def __init__(self, of_subject: _SubjectKeys) -> None:
-        self._of_subject = of_subject
+    def __init__(self, make: Callable[[Agent], tuple[Mac, ...]]) -> None:
+        self._make = make
 
     def __missing__(self, agent: Agent) -> tuple[Mac, ...]:
         if len(self) >= PARTS_REMEMBERED:
             self.clear()
-        subjects = []
-        if agent.who is not None:
-            subjects.append(subject("agent", agent.who))
-            if elements.reference_kind(agent.who) == "Patient":
-                subjects.append(subject("patient", agent.who))
-        keys = self[agent] = tuple(self._of_subject[one] for one in subjects if one)
+        keys = self[agent] = self._make(agent)
         return keys
 
 
-class _Keys(NamedTuple):
-    of_subject: _SubjectKeys
-    of_agent: _AgentKeys
-
-
-@lru_cache(1)  # A process has one log, or few.
-def _subject_keys(tag_key: bytes) -> _Keys:
-    of_subject = _SubjectKeys(tag_key)
-    return _Keys(of_subject, _AgentKeys(of_subject))
+_subject_keys: Final = lru_cache(1)(_SubjectKeys)  # A process has one log, or few.

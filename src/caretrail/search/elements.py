@@ -49,12 +49,20 @@ class Facts:
 
     __slots__ = ("agents", "entities", "event", "patients", "record")
 
-    def __init__(self, record: Record) -> None:
+    agents: list[Reference]
+    patients: list[Reference]
+
+    def __init__(self, record: Record, *, of_agents: bool = True) -> None:
+        """Gather them all, or without `of_agents` those of the entities alone."""
         self.record = record
         event = self.event = record.event
-        self.agents = [agent.who for agent in event.agent if agent.who is not None]
         self.entities = [one.what for one in event.entity or () if one.what is not None]
-        self.patients = patients(event)
+        if of_agents:
+            self.agents = [agent.who for agent in event.agent if agent.who is not None]
+            self.patients = patients(event)
+        else:
+            self.agents = []
+            self.patients = entity_patients(event)
 
 
 def patients(event: AuditEvent) -> list[Reference]:

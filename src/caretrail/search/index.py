@@ -56,8 +56,8 @@ def terms(record: Record) -> set[str]:
         *map(_agent, event.agent),
     ]
     if event.entity is not None:
-        entities = _fragment(entity=event.entity)
-        parts.append(_part(_ENTITY, entities, of.entity_texts(event.entity)))
+        facts = Facts(record, of_agents=False)
+        parts.append(_made(_ENTITY, facts, of.entity_texts(event.entity)))
     if event.outcomeDesc is not None:  # Seldom the same: it is not remembered with the rest.
         parts.append(_part(_HEAD, _fragment(outcomeDesc=event.outcomeDesc), ()))
     if record.flags:
@@ -157,7 +157,10 @@ _FLAGS: Final = _rows("flags")
 
 
 def _part(rows: Iterable[_Row], record: Record, texts: Iterable[str]) -> Part:
-    facts = Facts(record)
+    return _made(rows, Facts(record), texts)
+
+
+def _made(rows: Iterable[_Row], facts: Facts, texts: Iterable[str]) -> Part:
     found: set[str] = set()
     displayed: list[tuple[str, str]] = []
     shape = 0

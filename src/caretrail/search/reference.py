@@ -23,8 +23,8 @@ MODIFIERS = ("missing", "identifier", "text")
 
 _ID: Final = r"[A-Za-z0-9\-.]{1,64}"
 _LITERAL: Final = re.compile(
-    rf"(?:(?P<base>[A-Za-z][A-Za-z0-9+.-]*://\S*)/)?(?P<type>[A-Z][A-Za-z]{{1,63}})/(?P<id>{_ID})"
-    rf"(?:/_history/(?P<version>{_ID}))?",
+    # Base, type, id and version.
+    rf"(?:([A-Za-z][A-Za-z0-9+.-]*://\S*)/)?([A-Z][A-Za-z]{{1,63}})/({_ID})(?:/_history/({_ID}))?",
 )
 _BARE: Final = re.compile(_ID)
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
@@ -45,8 +45,8 @@ def _parts(text: str) -> Literal | None:
     found = _LITERAL.fullmatch(text)
     if found is None:
         return None
-    base = found["base"]
-    return Literal(_normal(base) if base else None, found["type"], found["id"], found["version"])
+    base, kind, name, version = found.groups()
+    return Literal(_normal(base) if base else None, kind, name, version)
 
 
 # One event is asked several times, and a patient is an entity and the patient.

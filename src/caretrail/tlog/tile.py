@@ -23,8 +23,6 @@ _PATH: Final = re.compile(
     re.ASCII,
 )
 _LENGTH: Final = struct.Struct(">H")
-# The highest tier in which a tree of the largest size has a hash.
-TIER_MAX: Final = (TREE_SIZE_MAX.bit_length() - 1) // TILE_HEIGHT
 
 
 class Tile(NamedTuple):
@@ -93,12 +91,12 @@ def tiles(size: int, *, since: int = 0) -> Iterator[Tile]:
     The last one of a tier may be partial. No tile is empty.
     """
     assert 0 <= since <= size <= TREE_SIZE_MAX
-    for tier in range(TIER_MAX + 1):
-        before, count = since >> (TILE_HEIGHT * tier), size >> (TILE_HEIGHT * tier)
-        if before == count:
-            return  # What did not grow here did not grow above.
-        for n in range(before // TILE_WIDTH, -(-count // TILE_WIDTH)):
+    tier, before, now = 0, since, size
+    # What did not grow in one tier did not grow above.
+    while before != now:
+        for n in range(before // TILE_WIDTH, -(-now // TILE_WIDTH)):
             yield Tile(tier, n, width_of(tier=tier, n=n, size=size))
+        tier, before, now = tier + 1, before // TILE_WIDTH, now // TILE_WIDTH
 
 
 def bundles(size: int, *, since: int = 0) -> Iterator[Bundle]:

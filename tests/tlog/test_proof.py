@@ -216,8 +216,9 @@ def test_a_consistency_proof_with_any_change_is_refused() -> None:
         for proof in bad:
             assert not holds(verify_consistency, old=old, new=new, **roots, proof=proof)
         for name in roots:
-            wrong = {**roots, name: X}
-            assert not holds(verify_consistency, old=old, new=new, **wrong, proof=good)
+            for root in (X, b"", roots[name] + b"x", roots[name][:-1]):
+                wrong = {**roots, name: root}
+                assert not holds(verify_consistency, old=old, new=new, **wrong, proof=good)
         swapped = {"old_root": roots["new_root"], "new_root": roots["old_root"]}
         assert not holds(verify_consistency, old=old, new=new, **swapped, proof=good)
         assert not holds(verify_consistency, old=new, new=old, **roots, proof=good)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64decode
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +24,8 @@ from caretrail.tlog.proof_file import ProofFile
 from caretrail.tlog.tree import leaf_hash
 
 from . import merkle
+
+OWN = Path(__file__).parents[1] / "vectors" / "own" / "tlog-proofs.json"
 
 ORIGIN = "example.org/log"
 NOW = 1_700_000_000
@@ -124,3 +131,41 @@ def test_bytes_and_extra_data_are_bounded() -> None:
         ProofFile.parse(b"x" * (PROOF_FILE_BYTES_MAX + 1))
     with pytest.raises(VerificationError, match="malformed"):
         ProofFile.parse(TEXT.replace("index", "\udcff").encode(errors="surrogateescape"))
+
+
+# Files of our own, for whoever has no others
+
+
+def _by_hand(policy: str, entry: bytes, text: str) -> dict[str, int]:
+    """Verify a proof file by the words of the specifications, and with nothing of `caretrail`."""
+    head, _, note = text.partition("\n\n")
+    lines = [line for line in head.split("\n") if not line.startswith("extra ")]
+    assert lines[0] == "c2sp.org/tlog-proof@v1"
+    body, _, signatures = note.rpartition("\n\n")
+    body += "\n"
+    size, root = body.split("\n")[1:3]
+    leaf = sha256(b"\0" + entry).digest()
+    path = [b64decode(line) for line in lines[2:]]
+    assert merkle.root_from_path(leaf, int(lines[1][6:]), int(size), path) == b64decode(root)
+    keys = {row[-1].split("+", 2)[0]: row[-1] for row in map(str.split, policy.splitlines()[:4])}
+    times = {}
+    for line in signatures.splitlines():
+        _, name, data = line.split(" ")
+        signature, key = b64decode(data), b64decode(keys[name].split("+", 2)[2])
+        assert signature[:4] == sha256(name.encode() + b"\n" + key).digest()[:4]
+        message = body.encode()
+        if key[0] == 4:
+            times[name[-1]] = int.from_bytes(signature[4:12])
+            message = f"cosignature/v1\ntime {times[name[-1]]}\n".encode() + message
+        Ed25519PublicKey.from_public_bytes(key[1:]).verify(signature[-64:], message)
+    return times
+
+
+def test_own_proof_files_hold_by_our_code_and_by_hand() -> None:
+    own = json.loads(OWN.read_text(encoding="utf-8"))
+    policy = Policy.parse(own["policy"].encode())
+    assert len(own["proofs"]) == 3
+    for entry, text in zip(own["entries"], own["proofs"], strict=True):
+        accepted = ProofFile.parse(text.encode()).verify(entry.encode(), policy)
+        assert dict(accepted.witnesses) == own["times"]
+        assert _by_hand(own["policy"], entry.encode(), text) == own["times"]

@@ -163,6 +163,7 @@ def verify_consistency(
     if not 0 <= old <= new <= TREE_SIZE_MAX:
         raise VerificationError(f"there is no proof from size {old} to size {new}")
     _check_hashes(proof)
+    _check_hashes((old_root, new_root))
     if old == new:
         # Two equal roots are not enough: the root of an empty tree is known.
         if proof or old_root != new_root or (not old and old_root != EMPTY_ROOT):

@@ -57,3 +57,26 @@ WORDS_MAX: Final = 256
 
 # Entries that were refused out of a Bundle are kept for their sender, up to this many bytes.
 QUARANTINE_BYTES_MAX: Final = 1024 * 1024 * 1024
+
+# A tree's size: what the formats of C2SP can say in 63 bits.
+TREE_SIZE_MAX: Final = 2**63
+# Hashes in an inclusion or consistency proof: the height of the largest tree (C2SP tlog-witness).
+PROOF_HASHES_MAX: Final = 63
+# An entry in a bundle has a length of 16 bits (C2SP tlog-tiles).
+LOG_ENTRY_BYTES_MAX: Final = 65_535
+# Tiles whose inner nodes a prover keeps: 16 KiB each, 16 MiB in all.
+PROVER_TILES_MAX: Final = 1_024
+# Go's implementation has the same bound; C2SP signed-note asks for 16 at least.
+NOTE_SIGNATURES_MAX: Final = 100
+# A hundred ML-DSA-44 signatures in base64 take 330 KB; the text of a checkpoint is a few lines.
+NOTE_BYTES_MAX: Final = 512 * 1024
+# A note, and 63 hashes in base64 before it.
+WITNESS_REQUEST_BYTES_MAX: Final = NOTE_BYTES_MAX + 4 * 1024
+# What an application may put beside a proof; it is not authenticated.
+PROOF_EXTRA_BYTES_MAX: Final = 64 * 1024
+# A proof, a note, and extra data in base64.
+PROOF_FILE_BYTES_MAX: Final = WITNESS_REQUEST_BYTES_MAX + 2 * PROOF_EXTRA_BYTES_MAX
+# C2SP tlog-policy asks for 32 logs, witnesses and groups; 64 ML-DSA-44 keys take 120 KB.
+POLICY_BYTES_MAX: Final = 256 * 1024
+# Keys of one log in all its life, a rotation each.
+KEY_HISTORY_PERIODS_MAX: Final = 10_000

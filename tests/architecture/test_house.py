@@ -77,6 +77,7 @@ _ANYWHERE: Final = "msgspec"
 LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "fhir": ("defusedxml",),
     "dicom": ("defusedxml",),
+    "tlog": ("cryptography",),
     "storage": ("zstandard", "asyncpg"),
     "publisher": ("cryptography", "httpx"),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
@@ -89,6 +90,8 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "commands": ("httpx", "rich"),
     "cli": ("typer", "rich"),
 }
+# The one module of the kernel that signs.
+_SIGNING: Final = "caretrail.tlog.keys"
 # In the kernel time, randomness, threads and disks are passed in, never reached for.
 _IMPURE: Final = frozenset(
     ["asyncio", "concurrent", "io", "logging", "multiprocessing", "os", "pathlib", "random",
@@ -217,6 +220,16 @@ def test_libraries_stay_in_their_rooms() -> None:
             if library not in sys.stdlib_module_names and library not in allowed:
                 wrong.append(f"{module.at(line)}: {module.room} may not import {library}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_one_module_of_the_kernel_knows_cryptography() -> None:
+    knowing = [
+        module.name
+        for module in MODULES
+        if module.room in _KERNEL
+        and any(name.partition(".")[0] == "cryptography" for name, _ in module.imports)
+    ]
+    assert knowing == [_SIGNING]
 
 
 def test_the_kernel_reaches_for_nothing() -> None:

@@ -70,6 +70,21 @@ def append(tree: Tree, leaves: Iterable[bytes]) -> tuple[Tree, list[Node]]:
     return Tree(size, tuple(stack)), nodes
 
 
+def perfect_roots(hashes: bytes) -> list[bytes]:
+    """Return the roots of the perfect subtrees over a row of hashes, level by level.
+
+    `hashes` are those of a tile, one after the other, and so is every level of the result. Level 0
+    is the row itself; at level *l* stands one root for every whole group of 2^*l* hashes.
+    """
+    levels = [hashes]
+    while len(row := levels[-1]) >= 2 * HASH_BYTES:
+        pairs = range(0, len(row) - HASH_BYTES, 2 * HASH_BYTES)
+        levels.append(
+            b"".join([sha256(b"\x01" + row[at : at + 2 * HASH_BYTES]).digest() for at in pairs])
+        )
+    return levels
+
+
 def rebuild(size: int, tile_roots: Sequence[Sequence[bytes]]) -> Tree:
     """Return the tree of `size` from the hashes at its right edge.
 

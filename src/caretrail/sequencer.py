@@ -17,7 +17,7 @@ from caretrail.limits import PARTS_REMEMBERED
 from caretrail.search import elements
 from caretrail.search.reference import literal
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Entry, Kind, Mac, commitment, subject_key, tag, tag_once
+from caretrail.tlog.entry import Entry, Mac, commitment, subject_key, tag, tag_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +46,8 @@ class Pending(NamedTuple):
     """An event that has its id and its leaf, and waits for its place in the log.
 
     `record.entry` is not known yet; `salt` hides what the leaf commits to. `fingerprint` is equal
-    for equal bytes of one producer, `key` for events to which their producer gave the same key.
+    for equal bytes of one producer, `key` for events to which their producer gave the same key;
+    `number` is the producer's own.
     """
 
     record: Record
@@ -56,6 +57,7 @@ class Pending(NamedTuple):
     irregular: bool
     fingerprint: int
     key: bytes | None
+    number: int | None
 
 
 class Batch(NamedTuple):
@@ -67,26 +69,27 @@ class Batch(NamedTuple):
     tree: Tree
 
 
-def prepare(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Pending:
+def prepare(record: Record, *, salt: bytes, identity: Identity) -> Pending:
     """Compute everything about an event that does not depend on its place in the log."""
     second, fraction = temporal.exact_key(record.event.recorded)
     bucket, exact = bucket_of(second, fraction)
     return Pending(
         record,
         salt,
-        merkle.leaf_hash(entry_of(record, salt=salt, identity=identity, kind=kind).encode()),
+        merkle.leaf_hash(entry_of(record, salt=salt, identity=identity).encode()),
         bucket,
         not exact,
         fingerprint(bucket, record.producer, record.body),
         sender_key(record.event),
+        elements.source_sequence(record.event),
     )
 
 
-def entry_of(record: Record, *, salt: bytes, identity: Identity, kind: Kind = Kind.EVENT) -> Entry:
+def entry_of(record: Record, *, salt: bytes, identity: Identity) -> Entry:
     """Return the log's entry of an event."""
     event_id = bytes.fromhex(record.id.replace("-", ""))
     return Entry(
-        kind,
+        record.kind,
         record.form,
         int(record.flags),
         identity.log,

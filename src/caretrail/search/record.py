@@ -34,7 +34,7 @@ class Record(NamedTuple):
     """A stored event: its elements and what the repository knows of it.
 
     `received` is in milliseconds since 1970 and is the event's `meta.lastUpdated`; `entry` is its
-    index in the log.
+    index in the log. `kind` is 1 for an event of the log's own (DESIGN, decision 12).
     """
 
     event: AuditEvent
@@ -46,3 +46,4 @@ class Record(NamedTuple):
     organisation: str
     body: bytes
     form: int
+    kind: int = 0

@@ -25,6 +25,7 @@ class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     received: int
     producer: str
     organisation: str
+    kind: int
     form: int
     flags: int
     irregular: bool
@@ -32,6 +33,7 @@ class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     salt: bytes
     leaf: bytes
     body: bytes
+    number: int | None
 
 
 class Commit(Message, frozen=True):
@@ -70,6 +72,29 @@ class Quarantine(Message, frozen=True):
     at: int
 
 
+class Publish(Message, frozen=True):
+    """Keep a signed checkpoint as the latest, or with `stays` for ever."""
+
+    size: int
+    at: int
+    cosigned: bool
+    note: bytes
+    stays: bool
+
+
+class Erase(Message, frozen=True):
+    """Erase the events of these entries: the event at entry `cause` says why."""
+
+    entries: list[int]
+    cause: int
+
+
+class Rename(Message, frozen=True):
+    """Set properties of the log, by name: its origin and the history of its keys."""
+
+    properties: dict[str, bytes]
+
+
 class AskState(Message, frozen=True):
     """Say how the log stands, as a restart would find it."""
 
@@ -102,7 +127,7 @@ class Failed(Message, frozen=True):
 
 
 _ERRORS: Final = {one.__name__: one for one in (ConfigurationError, ConflictError, StoreError)}
-Question = Commit | Quarantine | AskState | Close
+Question = Commit | Quarantine | Publish | Erase | Rename | AskState | Close
 Answer = Found | State | Done | Failed
 encode: Final = msgspec.msgpack.Encoder().encode
 read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from caretrail.storage.bodies import Bodies
     from caretrail.storage.contract import Deadline
 
-_COLUMNS: Final = "e.k, e.entry, e.id, e.producer, e.form, e.flags, e.irregular, e.body"
+_COLUMNS: Final = "e.k, e.entry, e.id, e.producer, e.kind, e.form, e.flags, e.irregular, e.body"
 _SCAN_EVENTS: Final = (
     f"SELECT {_COLUMNS} FROM event e WHERE e.k BETWEEN ? AND ?"  # noqa: S608
     " AND e.entry >= ? AND e.entry < ? ORDER BY e.k "
@@ -103,7 +103,8 @@ class Searcher:
         if plan.empty:
             return 0
         if plan.recorded == EVERYTHING and plan.node is None and _is_by_index(plan):
-            return until
+            erased = "SELECT count(*) FROM erased WHERE entry < ?"
+            return until - int(self._db.execute(erased, (until,)).fetchone()[0])
         with limited(self._db, deadline):
             expression = Expression.of(plan.node, self._vocabulary)
             if _is_counted(plan, expression):
@@ -214,10 +215,10 @@ class Searcher:
         low, high = 0, until
         while low < high:
             middle = (low + high) // 2
-            (identity,) = self._db.execute(
-                "SELECT e.id FROM leaf l JOIN event e ON e.k = l.k WHERE l.entry = ?", (middle,)
+            (at,) = self._db.execute(
+                "SELECT received FROM leaf WHERE entry = ?", (middle,)
             ).fetchone()
-            if received(identity) < milliseconds:
+            if at < milliseconds:
                 low = middle + 1
             else:
                 high = middle
@@ -268,10 +269,10 @@ class Searcher:
             statement = _SCAN_TERMS + direction
             rows = self._db.execute(statement, (expression.text, *keys(one), *entries))
         for row in rows:
-            yield bucket_of_key(row[0]), row[6], self._record(row)
+            yield bucket_of_key(row[0]), row[7], self._record(row)
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        _, entry, identity, number, written, flags, _, kept = row
+        _, entry, identity, number, kind, written, flags, _, kept = row
         form = intake.Form(written)
         producer = self._producers.get(number)
         if producer is None:
@@ -290,6 +291,7 @@ class Searcher:
             *producer,
             body,
             form,
+            kind,
         )
 
 

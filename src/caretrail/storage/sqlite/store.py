@@ -126,6 +126,7 @@ def _row(event: Pending, entry: int) -> say.Row:
         record.received,
         record.producer,
         record.organisation,
+        record.kind,
         record.form,
         int(record.flags),
         event.irregular,
@@ -133,4 +134,5 @@ def _row(event: Pending, entry: int) -> say.Row:
         event.salt,
         event.leaf,
         record.body,
+        event.number,
     )

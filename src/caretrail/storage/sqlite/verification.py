@@ -7,6 +7,7 @@ and compared both ways, so that nothing is missing, changed or put in. Nothing i
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sqlite3
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from caretrail.errors import ConfigurationError, Error, VerificationError
 from caretrail.fhir import temporal
+from caretrail.patterns import erasure
 from caretrail.search import index
 from caretrail.sequencer import (
     Identity,
@@ -27,8 +29,11 @@ from caretrail.sequencer import (
 )
 from caretrail.storage.bodies import Bodies, shipped
 from caretrail.storage.sqlite import folder as folders
+from caretrail.storage.sqlite import runs
+from caretrail.storage.sqlite.schema import RUN
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
+from caretrail.tlog.entry import Entry, Kind
 from caretrail.tlog.tree import Tree
 
 if TYPE_CHECKING:
@@ -59,6 +64,7 @@ class Report:
 
     size: int = 0
     root: bytes = merkle.EMPTY_ROOT
+    erased: int = 0
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, entry: int | None, what: str) -> None:
@@ -127,6 +133,8 @@ class _Verification:
         self._weights = _Weights()
         self._terms = 0
         self._hours: Counter[int] = Counter()
+        self._causes: dict[int, list[int]] = {}
+        self._numbered: list[tuple[int, int, int]] = []
 
     def run(self) -> Report:
         for (message,) in self._db.execute("PRAGMA integrity_check(10)"):
@@ -137,6 +145,8 @@ class _Verification:
         self._report.size, self._report.root = tree.size, tree.root()
         self._compare_counts(size)
         self._compare_tallies()
+        self._compare_causes()
+        self._compare_runs()
         if self._terms % _PRIME != self._stored_terms():
             self._find_terms(size)
         return self._report
@@ -148,12 +158,12 @@ class _Verification:
         for said, root in self._db.execute(_STATED):
             stated.setdefault(said, set()).add(root)
         nodes = {(level, place): h for level, place, h in self._db.execute("SELECT * FROM node")}
-        for row in self._db.execute("SELECT entry, k, hash FROM leaf ORDER BY entry"):
-            entry, k, leaf = row
+        leaves = "SELECT entry, k, received, hash FROM leaf ORDER BY entry"
+        for entry, k, received, leaf in self._db.execute(leaves):
             while expected < entry:
                 self._report.add(expected, "the entry is missing")
                 expected += 1
-            self._check(entry, k, leaf)
+            self._check(entry, k, received, leaf)
             tree, complete = merkle.append(tree, (leaf,))
             for node in complete:
                 if nodes.pop((node.level, node.place), None) != node.hash:
@@ -170,20 +180,40 @@ class _Verification:
             self._report.add(None, "there are nodes of a tree that this log does not have")
         return tree
 
-    def _check(self, entry: int, k: int, leaf: bytes) -> None:
+    def _check(self, entry: int, k: int | None, received: int, leaf: bytes) -> None:
         try:
+            if k is None:
+                self._check_erased(entry, received, leaf)
+                return
             row = self._db.execute(_EVENT, (k,)).fetchone()
             if row is None or row[1] != entry:
                 raise VerificationError("the event is missing")
             record = next(self._reader.rows("SELECT {} FROM event e WHERE e.k = ?", (k,)))
+            if record.received != received:
+                raise VerificationError("the time of receipt is not the event's")
             self._compare(record, row, leaf)
         except Error as error:
             self._report.add(entry, str(error))
         except (ValueError, TypeError):
             self._report.add(entry, "the event cannot be read")
 
+    def _check_erased(self, entry: int, received: int, leaf: bytes) -> None:
+        """Check what is left of an event that was erased; its cause is looked at in the end."""
+        row = self._db.execute(
+            "SELECT data, cause FROM erased WHERE entry = ?", (entry,)
+        ).fetchone()
+        if row is None:
+            raise VerificationError("the event is missing")
+        data, cause = row
+        if merkle.leaf_hash(data) != leaf:
+            raise VerificationError("what is left of the event is not what its leaf commits to")
+        left = Entry.decode(data)
+        if (left.log, left.received) != (self._identity.log, received):
+            raise VerificationError("what is left of the event is not of this log or time")
+        self._causes.setdefault(cause, []).append(entry)
+
     def _compare(self, record: Record, row: tuple[Any, ...], leaf: bytes) -> None:
-        k, _, salt, irregular = row
+        k, _, producer, salt, irregular = row
         bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
         self._hours[bucket // _HOUR] += 1
         entry = entry_of(record, salt=salt, identity=self._identity)
@@ -196,13 +226,60 @@ class _Verification:
         found = "SELECT 1 FROM fingerprint WHERE value = ? AND entry = ?"
         if self._db.execute(found, (value, record.entry)).fetchone() is None:
             raise VerificationError("the event's fingerprint is missing")
+        if entry.number is not None:
+            self._numbered.append((producer, entry.number, record.received))
         self._terms += self._weights.of(k, index.terms(record))
 
+    def _compare_causes(self) -> None:
+        """See that each erased event was erased by an event of the log's own that names it."""
+        for cause, entries in sorted(self._causes.items()):
+            record = next(self._reader.entries(cause, cause + 1), None)
+            is_own = record is not None and record.kind == Kind.OWN
+            named = erasure.read(record.event) if record is not None and is_own else None
+            for entry in entries:
+                if named is None or not named.covers(entry):
+                    self._report.add(entry, "the event is missing: no erasure names it")
+                else:
+                    self._report.erased += 1
+        known = {entry for entries in self._causes.values() for entry in entries}
+        for (entry,) in self._db.execute("SELECT entry FROM erased ORDER BY entry"):
+            if entry not in known:
+                self._report.add(entry, "the event is said to be erased, and is there")
+
     def _compare_counts(self, size: int) -> None:
+        erased = sum(map(len, self._causes.values()))
         for table in ("event", "fingerprint"):
             (count,) = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
-            if count != size:
-                self._report.add(None, f"there are {count} rows in `{table}` for {size} entries")
+            if count != size - erased:
+                self._report.add(
+                    None, f"there are {count} rows in `{table}` for {size - erased} events"
+                )
+
+    def _compare_runs(self) -> None:
+        """See that the runs of the sources' numbers are those of the events.
+
+        Erased events have theirs in what is left of them, under a pseudonym: with some of them
+        only the others are looked for.
+        """
+        with contextlib.closing(sqlite3.connect(":memory:")) as again:
+            again.execute(RUN)
+            for producer, number, at in self._numbered:
+                runs.add(again, producer, number, at)
+            derived = again.execute("SELECT * FROM run").fetchall()
+        stored = self._db.execute("SELECT * FROM run").fetchall()
+        if self._causes:
+            stored_spans = [(row[0], row[1], row[2]) for row in stored]
+            fits = all(
+                any(
+                    p == row[0] and first <= row[1] and row[2] <= last
+                    for p, first, last in stored_spans
+                )
+                for row in derived
+            )
+        else:
+            fits = sorted(stored) == sorted(derived)
+        if not fits:
+            self._report.add(None, "the runs of the sources' numbers are not those of the events")
 
     def _compare_tallies(self) -> None:
         stored = dict(self._db.execute("SELECT hour, events FROM tally"))
@@ -227,6 +304,8 @@ class _Verification:
         wanted: dict[int, tuple[int, set[str]]] = {}
         for entry in entries:
             row = self._db.execute("SELECT k FROM leaf WHERE entry = ?", (entry,)).fetchone()
+            if row is None or row[0] is None:
+                continue
             try:
                 (record,) = self._reader.entries(entry, entry + 1)
             except (Error, ValueError, TypeError):
@@ -246,7 +325,7 @@ class _Verification:
 
 
 _STATED: Final = "SELECT size, root FROM checkpoint UNION SELECT size, root FROM head"
-_EVENT: Final = "SELECT k, entry, salt, irregular FROM event WHERE k = ?"
+_EVENT: Final = "SELECT k, entry, producer, salt, irregular FROM event WHERE k = ?"
 
 
 class _Weights(dict[str, int]):

@@ -12,10 +12,12 @@ from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.search import index
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import bucket_of_key
+from caretrail.sequencer import Identity, bucket_of_key
 from caretrail.storage.bodies import Bodies
+from caretrail.storage.sqlite import erasing, runs
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import messages as say
+from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
@@ -26,14 +28,17 @@ if TYPE_CHECKING:
 HOUR_MILLISECONDS: Final = 3_600_000
 # A start recomputes the nodes after the last checkpoint; this bounds how many that can be.
 _CHECKPOINT_ENTRIES: Final = 65_536
-_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_LEAF: Final = "INSERT INTO leaf VALUES (?, ?, ?)"
+_EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_LEAF: Final = "INSERT INTO leaf VALUES (?, ?, ?, ?)"
 _FINGERPRINT: Final = "INSERT INTO fingerprint VALUES (?, ?)"
 _TERMS: Final = "INSERT INTO term(rowid, terms) VALUES (?, ?)"
 _TALLY: Final = (
     "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events"
 )
 _NODE: Final = "INSERT INTO node VALUES (?, ?, ?)"
+_FORGET: Final = """
+DELETE FROM signed WHERE NOT stays AND (:cosigned OR NOT cosigned)
+"""
 
 
 class Writer:
@@ -44,6 +49,9 @@ class Writer:
         self._db = folders.open_database(folder, busy_seconds=busy_seconds)
         self._bodies = Bodies(dict(self._db.execute("SELECT number, data FROM dictionary")))
         self._producers: dict[tuple[str, str], int] = {}
+        properties = dict(self._db.execute("SELECT name, value FROM property"))
+        self._identity = Identity(properties["log"], properties["tag-key"])
+        self._reader = Searcher(self._db, self._bodies)
         counted = "SELECT coalesce(sum(length(body)), 0) FROM quarantine"
         self._quarantined: int = self._db.execute(counted).fetchone()[0]
         self._recover()
@@ -60,6 +68,14 @@ class Writer:
                 case say.Quarantine():
                     self._quarantine(question)
                     return self.state()
+                case say.Publish():
+                    self._publish(question)
+                case say.Erase(entries, cause):
+                    self._erase(entries, cause)
+                case say.Rename(properties):
+                    with self._transaction():
+                        change = "INSERT OR REPLACE INTO property VALUES (?, ?)"
+                        self._db.executemany(change, properties.items())
                 case say.AskState():
                     return self.state()
                 case say.Close():
@@ -95,15 +111,19 @@ class Writer:
                 _EVENT,
                 [
                     (k, row.entry, row.id, self._producer(row.producer, row.organisation),
-                     row.form, row.flags, row.irregular, row.salt, pack(row.body))
+                     row.kind, row.form, row.flags, row.irregular, row.salt, pack(row.body))
                     for k, row in rows
                 ],
             )  # fmt: skip
-            write(_LEAF, [(row.entry, k, row.leaf) for k, row in rows])
+            write(_LEAF, [(row.entry, k, row.received, row.leaf) for k, row in rows])
             write(_FINGERPRINT, [(row.fingerprint, row.entry) for row in batch.rows])
             hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
             write(_TALLY, hours.items())
             write(_TERMS, [(k, _terms(row)) for k, row in rows])
+            for row in batch.rows:
+                if row.number is not None:
+                    producer = self._producer(row.producer, row.organisation)
+                    runs.add(self._db, producer, row.number, row.received)
             write(_NODE, batch.nodes)
             self._db.execute(
                 "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (batch.size, batch.root)
@@ -160,6 +180,23 @@ class Writer:
                     "INSERT INTO quarantine(received, producer, issues, body) VALUES (?, ?, ?, ?)",
                     (refused.at, producer, row.issues, kept),
                 )
+
+    def _publish(self, checkpoint: say.Publish) -> None:
+        with self._transaction():
+            if not checkpoint.stays:
+                # Only what is meant to stay, the latest, and the latest cosigned are kept.
+                self._db.execute(_FORGET, {"cosigned": checkpoint.cosigned})
+            self._db.execute(
+                "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, ?, ?, ?, ?)",
+                (checkpoint.size, checkpoint.at, checkpoint.cosigned, checkpoint.stays,
+                 checkpoint.note),
+            )  # fmt: skip
+
+    def _erase(self, entries: Sequence[int], cause: int) -> None:
+        with self._transaction():
+            for entry in entries:
+                erasing.erase(self._db, self._reader, self._identity, entry=entry, cause=cause)
+        erasing.purge(self._db)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,0 +1,171 @@
+"""The log's own facts as AuditEvents: start, stop, gap, key change, erasure (DESIGN, decision 12).
+
+The observer is the log, by its origin; DICOM PS3.15 A.5 has codes for most of what happens to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from caretrail.patterns import codes, erasure
+from caretrail.patterns.codes import DCM, Code
+from caretrail.patterns.elements import coding, concept, detail_list, present
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from caretrail.patterns.observation import Json
+
+ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
+RECORDING_STOPPED: Final = Code(DCM, "110133", "Audit Recording Stopped")
+SECURITY_CONFIGURATION: Final = Code(DCM, "110129", "Security Configuration")
+OBJECT_SECURITY_CHANGED: Final = Code(DCM, "110135", "Object Security Attributes Changed")
+_PERMANENT_ERASURE: Final = Code(f"{codes.THO}/dicom-audit-lifecycle", "15", "Permanent erasure")
+
+
+class Log(NamedTuple):
+    """The log that speaks: its origin, and the instant of what it says."""
+
+    origin: str
+    recorded: str
+
+
+def started(log: Log, *, version: str, size: int, configuration: str, clean: bool) -> Json:
+    """DICOM Application Start; `clean` says whether the log was stopped properly before.
+
+    `configuration` is the digest of the settings in force, `size` the tree that was found.
+    """
+    details = {
+        "version": version,
+        "configuration": configuration,
+        "tree-size": str(size),
+        "stopped-before": "clean" if clean else "unclean",
+    }
+    return _event(
+        log, codes.APPLICATION_ACTIVITY, codes.APPLICATION_START, "E", detail_list(details)
+    )
+
+
+def stopped(log: Log, *, version: str) -> Json:
+    """DICOM Application Stop."""
+    details = {"version": version}
+    return _event(
+        log, codes.APPLICATION_ACTIVITY, codes.APPLICATION_STOP, "E", detail_list(details)
+    )
+
+
+def gap(log: Log, *, since: str, until: str) -> Json:
+    """DICOM Audit Recording Stopped: nothing was taken between two instants (an unclean stop)."""
+    details = {"gap-since": since, "gap-until": until}
+    return _event(
+        log, codes.SECURITY_ALERT, RECORDING_STOPPED, "E", detail_list(details), outcome="4"
+    )
+
+
+def key_changed(log: Log, *, keys: Iterable[str], since: int) -> Json:
+    """DICOM Security Configuration: other keys sign trees from the size `since` on."""
+    rows = [
+        *detail_list({"key-since": str(since)}),
+        *(row for key in keys for row in detail_list({"key": key})),
+    ]
+    return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "U", rows)
+
+
+def checkpoint_store_accepted(log: Log, *, size: int) -> Json:
+    """DICOM Security Configuration: the log goes on without the checkpoint that it signed last."""
+    details = {"checkpoint-store": "new", "tree-size": str(size)}
+    return _event(
+        log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "U", detail_list(details), outcome="4"
+    )
+
+
+def recovered(log: Log, *, origin: str, checkpoint: str | None, size: int) -> Json:
+    """DICOM Security Alert: a restored log goes on under another name.
+
+    `origin` and `checkpoint` are those of the log that it was, `size` is what was restored of it.
+    """
+    details = {
+        "recovered-origin": origin,
+        "recovered-checkpoint": checkpoint or "none is known",
+        "recovered-size": str(size),
+    }
+    return _event(
+        log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "U", detail_list(details), outcome="4"
+    )
+
+
+def erased(log: Log, *, entries: Iterable[int], policy: str, requester: str, approver: str) -> Json:
+    """DICOM Object Security Attributes Changed: the contents of these entries were erased."""
+    people = {"requester": requester, "approver": approver, erasure.POLICY: policy}
+    rows = [*detail_list(people), *erasure.details(entries)]
+    return _event(
+        log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "D", rows, lifecycle=_PERMANENT_ERASURE
+    )
+
+
+def retention_run(log: Log, *, before: str, policy: str, events: int, held: int) -> Json:
+    """DICOM Security Alert: events recorded before an instant are past their retention.
+
+    `held` of them stay, as a legal hold covers them.
+    """
+    details = {
+        erasure.POLICY: policy,
+        "recorded-before": before,
+        "events": str(events),
+        "events-held": str(held),
+    }
+    return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "E", detail_list(details))
+
+
+def hold(log: Log, *, number: int, query: str, reason: str, placed: bool) -> Json:
+    """DICOM Security Alert: a legal hold was placed on what a query finds, or lifted."""
+    details = {"hold": str(number), "reason": reason, "state": "placed" if placed else "lifted"}
+    rows = [*detail_list(details), {"type": "query", "valueString": query}]
+    action = "C" if placed else "D"
+    return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, action, rows)
+
+
+def exported(log: Log, *, query: str, events: int, media_type: str, requester: str) -> Json:
+    """DICOM Export: events that a query finds left the log."""
+    details = {"query": query, "events": str(events), "format": media_type}
+    return _event(log, codes.EXPORT, None, "R", detail_list(details | {"requester": requester}))
+
+
+def verified(log: Log, *, size: int, findings: int, seconds: int) -> Json:
+    """DICOM Audit Log Used: the log was read whole, and compared with its tree."""
+    details = {"verified-size": str(size), "findings": str(findings), "seconds": str(seconds)}
+    outcome = "8" if findings else "0"
+    return _event(log, codes.AUDIT_LOG_USED, None, "R", detail_list(details), outcome=outcome)
+
+
+def _event(
+    log: Log,
+    kind: Code,
+    subtype: Code | None,
+    action: str,
+    details: list[Json],
+    *,
+    outcome: str = "0",
+    lifecycle: Code | None = None,
+) -> Json:
+    who = {"identifier": {"system": ORIGIN_SYSTEM, "value": log.origin}}
+    entity: dict[str, Any] = {
+        "what": who,
+        "type": coding(codes.SYSTEM_OBJECT),
+        "role": coding(codes.SECURITY_RESOURCE),
+        "lifecycle": coding(lifecycle) if lifecycle else None,
+        "detail": details,
+    }
+    return present(
+        {
+            "resourceType": "AuditEvent",
+            "type": coding(kind),
+            "subtype": [coding(subtype)] if subtype else [],
+            "action": action,
+            "recorded": log.recorded,
+            "outcome": outcome,
+            "agent": [{"type": concept(codes.APPLICATION), "who": who, "requestor": True}],
+            "source": {"observer": who, "type": [coding(codes.SECURITY_SERVER)]},
+            "entity": [present(entity)],
+        }
+    )

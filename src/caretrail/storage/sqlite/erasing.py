@@ -1,0 +1,60 @@
+"""Erasing content: the bytes, the salt and every index row go, the leaf and its entry stay.
+
+Without the salt nobody can find out by trying what the entry's commitment binds (entry format).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from caretrail.errors import ConflictError
+from caretrail.fhir import temporal
+from caretrail.search import index
+from caretrail.sequencer import bucket_of, entry_of, fingerprint
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from caretrail.sequencer import Identity
+    from caretrail.storage.sqlite.searching import Searcher
+
+HOUR_MILLISECONDS: Final = 3_600_000
+
+
+def erase(
+    db: sqlite3.Connection, reader: Searcher, identity: Identity, *, entry: int, cause: int
+) -> None:
+    """Erase one event within a transaction; one that was erased before stays as it is."""
+    found = db.execute("SELECT k FROM leaf WHERE entry = ?", (entry,)).fetchone()
+    if found is None:
+        raise ConflictError("the log does not have that entry")
+    (k,) = found
+    if k is None:
+        return
+    (record,) = reader.entries(entry, entry + 1)
+    (salt,) = db.execute("SELECT salt FROM event WHERE k = ?", (k,)).fetchone()
+    data = entry_of(record, salt=salt, identity=identity).encode()
+    bucket, _ = bucket_of(*temporal.exact_key(record.event.recorded))
+    # The index forgets a row only when it is told the very terms that it has.
+    terms = " ".join(index.terms(record))
+    db.execute("INSERT INTO term(term, rowid, terms) VALUES ('delete', ?, ?)", (k, terms))
+    db.execute(
+        "DELETE FROM fingerprint WHERE value = ? AND entry = ?",
+        (fingerprint(bucket, record.producer, record.body), entry),
+    )
+    hour = bucket // HOUR_MILLISECONDS
+    db.execute("UPDATE tally SET events = events - 1 WHERE hour = ?", (hour,))
+    db.execute("DELETE FROM tally WHERE hour = ? AND events = 0", (hour,))
+    db.execute("DELETE FROM event WHERE k = ?", (k,))
+    db.execute("UPDATE leaf SET k = NULL WHERE entry = ?", (entry,))
+    db.execute("INSERT INTO erased VALUES (?, ?, ?)", (entry, data, cause))
+
+
+def purge(db: sqlite3.Connection) -> None:
+    """Let nothing of what was erased stay in the files.
+
+    The index keeps erased terms in its older segments until they are merged, so all are; free
+    pages are overwritten (`secure_delete`), and the journal is emptied.
+    """
+    db.execute("INSERT INTO term(term) VALUES ('optimize')")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -52,3 +52,8 @@ WORDS_MAX: Final = 256
 
 # Entries that were refused out of a Bundle are kept for their sender, up to this many bytes.
 QUARANTINE_BYTES_MAX: Final = 1024 * 1024 * 1024
+
+# An evidence bundle, unpacked: what a browser still holds in memory. Some million small events.
+EVIDENCE_BYTES_MAX: Final = 1024 * 1024 * 1024
+# Members of an evidence bundle, of which single proofs are one each; ZIP itself ends at 65,535.
+EVIDENCE_MEMBERS_MAX: Final = 60_000

@@ -15,7 +15,7 @@ from caretrail.errors import VerificationError
 # The largest whole number that every JSON parser reads as it is written (RFC 7493, 2.2).
 INTEGER_MAX: Final = 2**53 - 1
 
-Value: TypeAlias = "str | int | None | Sequence[Value] | Mapping[str, Value]"
+Value: TypeAlias = "str | int | Sequence[Value] | Mapping[str, Value] | None"
 
 
 def encode(value: Value) -> bytes:

@@ -38,7 +38,7 @@ _ATTACHMENTS: Final = frozenset(["README.txt", "verify.py", "verify.html"])
 class Disclosed(NamedTuple):
     """An event that is shown: its content as it was received, and the salt of its commitment."""
 
-    index: int
+    entry: int
     content: bytes
     salt: bytes
 
@@ -46,7 +46,7 @@ class Disclosed(NamedTuple):
 class Redacted(NamedTuple):
     """An event whose content was erased, and the entry that says so."""
 
-    index: int
+    entry: int
     by: int
 
 
@@ -129,8 +129,8 @@ def members(evidence: Evidence, sign: Callable[[str], bytes]) -> list[tuple[str,
 def _check(evidence: Evidence) -> None:
     """Refuse what a verifier would refuse, so that a mistake is met where it can be mended."""
     covered = evidence.proof.indexes()
-    shown = [one.index for one in evidence.disclosed]
-    erased = [one.index for one in evidence.redacted]
+    shown = [one.entry for one in evidence.disclosed]
+    erased = [one.entry for one in evidence.redacted]
     named = {*shown, *erased}
     if not covered or len(covered) != len(evidence.entries) or covered[-1] >= evidence.size:
         raise VerificationError("the proof does not cover the entries")
@@ -195,9 +195,9 @@ def _content(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     """Yield what is disclosed, in the order of the log."""
     shown = sorted(evidence.disclosed)
     yield "events.ndjson", canonical_json.lines([_event(one) for one in shown])
-    salts: list[Value] = [{"index": one.index, "salt": one.salt.hex()} for one in shown]
+    salts: list[Value] = [{"index": one.entry, "salt": one.salt.hex()} for one in shown]
     yield "salts.ndjson", canonical_json.lines(salts)
-    erased: list[Value] = [{"index": one.index, "by": one.by} for one in sorted(evidence.redacted)]
+    erased: list[Value] = [{"index": one.entry, "by": one.by} for one in sorted(evidence.redacted)]
     yield "redactions.ndjson", canonical_json.lines(erased)
     subjects: list[Value] = [
         {"subject": one.subject, "key": one.key.hex()} for one in sorted(evidence.subjects)
@@ -208,9 +208,9 @@ def _content(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
 def _event(one: Disclosed) -> Value:
     """Return the row of an event: its content as text where it is UTF-8, and else in base64."""
     try:
-        return {"index": one.index, "content": one.content.decode()}
+        return {"index": one.entry, "content": one.content.decode()}
     except UnicodeDecodeError:
-        return {"index": one.index, "content_base64": _base64(one.content)}
+        return {"index": one.entry, "content_base64": _base64(one.content)}
 
 
 def _beside(evidence: Evidence) -> Iterator[tuple[str, bytes]]:

@@ -491,25 +491,45 @@ def _witness(world: World, number: int = 0) -> str:
 
 
 _policy("with a log twice", lambda w: [f"log {w.key.vkey()}", "quorum none"])
-_policy("with a witness twice", lambda w: [f"witness a {_witness(w)}", f"witness b {_witness(w)}", "quorum a"])
-_policy("with a name twice", lambda w: [f"witness a {_witness(w)}", f"witness a {_witness(w, 1)}", "quorum a"])
+_policy(
+    "with a witness twice",
+    lambda w: [f"witness a {_witness(w)}", f"witness b {_witness(w)}", "quorum a"],
+)
+_policy(
+    "with a name twice",
+    lambda w: [f"witness a {_witness(w)}", f"witness a {_witness(w, 1)}", "quorum a"],
+)
 _policy("with a witness called none", lambda w: [f"witness none {_witness(w)}", "quorum none"])
 _policy("with two quorums", lambda _: ["quorum none", "quorum none"])
 _policy("with an unknown quorum", lambda _: ["quorum b"])
 _policy("with an empty group", lambda _: ["group g all", "quorum g"])
 _policy("with a group of strangers", lambda _: ["group g any a", "quorum g"])
 _policy("with a group of none", lambda _: ["group g any none", "quorum g"])
-_policy("with a threshold too high", lambda w: [f"witness a {_witness(w)}", "group g 2 a", "quorum g"])
-_policy("with a threshold of none", lambda w: [f"witness a {_witness(w)}", "group g 0 a", "quorum g"])
-_policy("with a threshold in words", lambda w: [f"witness a {_witness(w)}", "group g 01 a", "quorum g"])
-_policy("with a member twice", lambda w: [f"witness a {_witness(w)}", "group g any a a", "quorum g"])
-_policy("with a member of two groups", lambda w: [f"witness a {_witness(w)}", "group g any a", "group h any a", "quorum g"])
+_policy(
+    "with a threshold too high", lambda w: [f"witness a {_witness(w)}", "group g 2 a", "quorum g"]
+)
+_policy(
+    "with a threshold of none", lambda w: [f"witness a {_witness(w)}", "group g 0 a", "quorum g"]
+)
+_policy(
+    "with a threshold in words", lambda w: [f"witness a {_witness(w)}", "group g 01 a", "quorum g"]
+)
+_policy(
+    "with a member twice", lambda w: [f"witness a {_witness(w)}", "group g any a a", "quorum g"]
+)
+_policy(
+    "with a member of two groups",
+    lambda w: [f"witness a {_witness(w)}", "group g any a", "group h any a", "quorum g"],
+)
 _policy("with a log as witness", lambda w: [f"witness a {w.key.vkey()}", "quorum a"])
 _policy("with a witness as log", lambda w: [f"log {_witness(w)}", "quorum none"])
 _policy("with an unknown word", lambda _: ["trust everybody", "quorum none"])
 _policy("of a text editor of Windows", lambda _: ["\r", "quorum none"])
 _policy("with a broken key", lambda w: [f"log {w.key.vkey()[:-1]}", "quorum none"])
-_policy("with a key of another id", lambda w: [f"log {w.key.vkey().replace(ORIGIN, 'x')}", "quorum none"])
+_policy(
+    "with a key of another id",
+    lambda w: [f"log {w.key.vkey().replace(ORIGIN, 'x')}", "quorum none"],
+)
 
 
 # --- Notes ----------------------------------------------------------------------------------------
@@ -608,9 +628,15 @@ _single(
     lambda m, w: _change(m, _SEVEN, b"\n\n", (b"\n" + b"A" * 43 + b"=") * 64 + b"\n\n"),
     "malformed",
 )
-_single("without a blank line", lambda m, w: {**m, _SEVEN: b"c2sp.org/tlog-proof@v1\nindex 7"}, "mismatch")
+_single(
+    "without a blank line",
+    lambda m, w: {**m, _SEVEN: b"c2sp.org/tlog-proof@v1\nindex 7"},
+    "mismatch",
+)
 _single("of another version", lambda m, w: _change(m, _SEVEN, b"@v1", b"@v2"), "malformed")
-_single("with extra data", lambda m, w: _change(m, _SEVEN, b"@v1\n", b"@v1\nextra AAAA\n"), "mismatch")
+_single(
+    "with extra data", lambda m, w: _change(m, _SEVEN, b"@v1\n", b"@v1\nextra AAAA\n"), "mismatch"
+)
 _single("with an unsigned checkpoint", lambda m, w: {**m, _SEVEN: w.proof(7)[:-1]}, "mismatch")
 _single("without one", lambda m, w: {n: b for n, b in m.items() if n != _SEVEN}, "missing-file")
 _single("with one too many", lambda m, w: {**m, "proof/8.tlog-proof": w.proof(8)}, "extra-file")

@@ -42,4 +42,6 @@ def test_both_verifiers_say_the_same(name: str, page: Browser) -> None:
     said = comparable(page.says(*attack))
     assert said == comparable(verify.machine(verify.Check(*attack)))
     shown = page.page.text_content("#verdict")
-    assert shown == ("Everything holds." if said["holds"] else "Does not hold. Do not rely on this bundle.")
+    assert shown == (
+        "Everything holds." if said["holds"] else "Does not hold. Do not rely on this bundle."
+    )

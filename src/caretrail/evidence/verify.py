@@ -113,6 +113,7 @@ def inflate(data: bytes, size: int) -> bytes:
 
 # --- Values: canonical JSON (RFC 8785, of text and whole numbers), base64, decimals ---------------
 
+DECODER = json.JSONDecoder()
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 TEXT, HASH = ".*", "[0-9a-f]{64}"
 
@@ -120,7 +121,7 @@ TEXT, HASH = ".*", "[0-9a-f]{64}"
 def parse(data: bytes, where: str) -> Any:
     """Parse JSON that is in its only spelling."""
     try:
-        value = json.loads(data.decode())
+        value = DECODER.decode(data.decode())
         canonical = ENCODER.encode(value).encode() == data
     except (ValueError, RecursionError):
         canonical = False
@@ -128,7 +129,7 @@ def parse(data: bytes, where: str) -> Any:
     return value
 
 
-def record(value: Any, where: str, **fields: type | str) -> dict[str, Any]:
+def record(value: Any, where: str, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the object if it has exactly these fields, each of a type or a pattern of text."""
     same = type(value) is dict and value.keys() == fields.keys()
     require(same, where, "has other fields than it should")
@@ -137,18 +138,17 @@ def record(value: Any, where: str, **fields: type | str) -> dict[str, Any]:
     return dict(value)
 
 
-def fits(value: Any, kind: type | str) -> bool:
+def fits(value: Any, kind: Any) -> bool:
     """Tell whether the value is of this type, or text of this pattern."""
     if isinstance(kind, str):
         return type(value) is str and bool(re.fullmatch(kind, value, re.DOTALL))
     return type(value) is kind and (kind is not int or 0 <= value <= INTEGER_MAX)
 
 
-def rows(data: bytes, where: str) -> Iterator[Any]:
-    """Yield the values of a member that has one canonical JSON text a line."""
-    require(not data or data.endswith(b"\n"), where, "ends within a line", "cut-off")
-    for line in data.split(b"\n")[:-1]:
-        yield parse(line, where)
+def lines_of(data: bytes, where: str) -> list[bytes]:
+    """Return the lines of a member that has one canonical JSON text a line."""
+    require(data[-1:] in (b"", b"\n"), where, "ends within a line", "cut-off")
+    return data.split(b"\n")[:-1]
 
 
 def decode64(value: str, where: str) -> bytes:
@@ -453,6 +453,11 @@ REQUIRED = {
 }
 OPTIONAL = r"README\.txt|verify\.py|verify\.html|timestamps/[a-z0-9][a-z0-9._-]*\.tsr"
 SINGLE = r"proof/(0|[1-9][0-9]{0,15})\.tlog-proof"
+# Rows of one shape are canonical if they match; the text of a content is checked by itself.
+NUMBER = rb"(0|[1-9][0-9]{0,15})"
+EVENT = re.compile(rb'\{(?P<value>"content(_base64)?":".*"),"index":(?P<index>%b)\}' % NUMBER)
+SALT = re.compile(rb'\{"index":(?P<index>%b),"salt":"(?P<value>[0-9a-f]{64})"\}' % NUMBER)
+BY = re.compile(rb'\{"by":(?P<value>%b),"index":(?P<index>%b)\}' % (NUMBER, NUMBER))
 GOOD = {"ok", "redacted", "not-disclosed"}
 CLOCK_MS = 60_000  # Clocks may differ by this much before it is worth a remark.
 
@@ -490,11 +495,9 @@ class Check:
         require(where in self.members, where, "is missing", "missing-file")
         value = parse(self.members[where], where)
         ranged = type(value) is dict and value.get("start") is not None
-        end = int if ranged else type(None)
-        manifest = record(
-            value, where, format=re.escape(FORMAT), origin=TEXT, log="[0-9a-f]{32}", size=int,
-            start=end, end=end, selection=dict, files=dict,
-        )  # fmt: skip
+        ends = dict.fromkeys(("start", "end"), int if ranged else type(None))
+        named = {"format": FORMAT, "origin": TEXT, "log": "[0-9a-f]{32}", "size": int}
+        manifest = record(value, where, {**named, **ends, "selection": dict, "files": dict})
         for name, asked in manifest["selection"].items():
             require(fits(name, "[a-z][a-z0-9-]*") and fits(asked, TEXT), where, "has a wrong row")
         for name, digest in manifest["files"].items():
@@ -543,7 +546,7 @@ class Check:
         keys = parse(self.members[where], where)
         require(fits(keys, list), where, "is not a list")
         for one in keys:
-            row = record(one, where, **{"from": int, "vkey": TEXT})
+            row = record(one, where, {"from": int, "vkey": TEXT})
             vkey, kind = row["vkey"], key_of(row["vkey"], where).kind
             require(row["from"] >= start and vkey not in periods, where, "is not in order")
             start = row["from"]
@@ -564,7 +567,7 @@ class Check:
         for name, identity, signature in note.signatures:
             key = known.get((name, identity))
             plain = plain or (key is not None and key.kind == ED25519)
-            if key and key.kind == ML_DSA and not MLDSA44PublicKey:
+            if key and key.kind == ML_DSA and MLDSA44PublicKey is None:
                 self.remarks.append(Finding("ml-dsa-unchecked", where, f"signed by {name}"))
             elif key:
                 time = signed_at(key, signature, note, tree)
@@ -642,7 +645,7 @@ class Check:
     def _range(self, hashes: list[bytes], tree: Checkpoint) -> None:
         where, ends = "proof/range.json", ("start", "end", "size")
         value = parse(self.members[where], where)
-        proof = record(value, where, start=int, end=int, size=int, left=list, right=list)
+        proof = record(value, where, {**dict.fromkeys(ends, int), "left": list, "right": list})
         same = all(proof[name] == self.manifest[name] for name in ends)
         require(same, where, "is for another range", "mismatch")
         left, right = hashes_of(proof["left"], where), hashes_of(proof["right"], where)
@@ -671,58 +674,52 @@ class Check:
         """Give every covered entry its verdict (entry-format)."""
         for index, entry in entries.items():
             require(is_entry(entry), f"entry {index}", "is not of caretrail/entry/v1")
-        events = self._rows("events.ndjson", entries, content=TEXT)
-        salts = self._rows("salts.ndjson", entries, salt=HASH)
-        self.erased = self._rows("redactions.ndjson", entries, by=int)
+        events = self._rows("events.ndjson", EVENT, entries)
+        salts = self._rows("salts.ndjson", SALT, entries)
+        self.erased = {n: int(by) for n, by in self._rows("redactions.ndjson", BY, entries).items()}
+        numbered = max(self.erased.values(), default=0) <= INTEGER_MAX
+        require(numbered, "redactions.ndjson", "has a number that is too large")
         require(salts.keys() <= events.keys(), "salts.ndjson", "has a salt without its event")
-        where, log = "subjects.ndjson", bytes.fromhex(self.manifest["log"])
-        subjects = [
-            record(row, where, subject=TEXT, key=HASH) for row in rows(self.members[where], where)
-        ]
-        keys = [bytes.fromhex(row["key"]) for row in subjects]
-        counts, times = Counter[int](), dict[int, int]()
+        where, row = "subjects.ndjson", {"subject": TEXT, "key": HASH}
+        rows = [parse(line, where) for line in lines_of(self.members[where], where)]
+        subjects = [record(one, where, row) for one in rows]
+        keys = [bytes.fromhex(one["key"]) for one in subjects]
+        log, counts = bytes.fromhex(self.manifest["log"]), Counter[int]()
+        contents = {index: content_of(value) for index, value in events.items()}
         for index, entry in entries.items():
-            times[index] = int.from_bytes(entry[55:63], "big")
             about = [at for at, key in enumerate(keys) if is_about(entry, key)]
             counts.update(about)
             verdict = "kept-back" if about else "not-disclosed"
             if entry[23:39] != log:
                 verdict = "wrong-log"
+            elif index in events and index in self.erased:
+                verdict = "redaction-unproved"  # What was erased cannot be here.
             elif index in events:
-                erased = index in self.erased  # What was erased cannot be here.
-                verdict = (
-                    "redaction-unproved"
-                    if erased
-                    else judge(entry, events[index], salts.get(index))
-                )
+                verdict = judge(entry, contents[index], salts.get(index))
             elif index in self.erased:
                 verdict = "redacted"
             self.verdicts[index] = verdict
-        self._redactions(entries, events)
-        self._clock(times)
-        names = [row["subject"] for row in subjects]
-        self.facts["subjects"] = [
-            {"subject": name, "entries": counts[at]} for at, name in enumerate(names)
-        ]
+        self._redactions(entries, contents)
+        self._clock({n: int.from_bytes(one[55:63], "big") for n, one in entries.items()})
+        named = enumerate(one["subject"] for one in subjects)
+        self.facts["subjects"] = [{"subject": one, "entries": counts[at]} for at, one in named]
 
-    def _rows(self, where: str, entries: dict[int, bytes], **fields: type | str) -> dict[int, Any]:
-        """Return the one value of each row, by the entry that the row is about."""
-        found, last = dict[int, Any](), -1
-        (name,) = fields
-        for row in rows(self.members[where], where):
-            if name == "content" and fits(row, dict) and "content_base64" in row:
-                value = decode64(
-                    record(row, where, index=int, content_base64=TEXT)["content_base64"], where
-                )
-                require(not is_text(value), where, "has base64 where text would do")
-            else:
-                value = record(row, where, index=int, **fields)[name]
-                value = value.encode() if name == "content" else value
-            index = row["index"]
-            self._note(index not in found, "duplicate-index", where, f"has entry {index} twice")
-            self._note(index >= last, "wrong-order", where, f"has entry {index} too late")
-            self._note(index in entries, "not-covered", where, f"has entry {index}, not covered")
-            found[index], last = value, index
+    def _rows(
+        self, where: str, shape: re.Pattern[bytes], entries: dict[int, bytes]
+    ) -> dict[int, bytes]:
+        """Return the value of each row, by the entry that the row is about."""
+        found, last = dict[int, bytes](), -1
+        for line in lines_of(self.members[where], where):
+            row = shape.fullmatch(line)
+            index = int(row["index"]) if row else INTEGER_MAX + 1
+            require(row and index <= INTEGER_MAX, where, "has a row of another shape")
+            if index in found:
+                self._note(False, "duplicate-index", where, f"has entry {index} twice")
+            if index < last:
+                self._note(False, "wrong-order", where, f"has entry {index} too late")
+            if index not in entries:
+                self._note(False, "not-covered", where, f"has entry {index}, which is not covered")
+            found[index], last = row["value"] if row else b"", index
         return found
 
     def _redactions(self, entries: dict[int, bytes], events: dict[int, bytes]) -> None:
@@ -768,12 +765,18 @@ class Check:
             stamps.append({"file": name, "time": time})
 
 
-def is_text(data: bytes) -> bool:
-    """Tell whether the data is UTF-8."""
+def content_of(value: bytes) -> bytes:
+    """Return the content of an event, from a field with text, or with base64 of what is not."""
+    where = "events.ndjson"
+    name, _, text = value.partition(b":")
+    if name == b'"content"':
+        return str(parse(text, where)).encode()
+    data = decode64(parse(text, where), where)
     try:
-        return data.decode() is not None
+        data.decode()
     except UnicodeDecodeError:
-        return False
+        return data
+    raise Finding("malformed", where, "has base64 where text would do")
 
 
 def is_entry(entry: bytes) -> bool:
@@ -791,11 +794,11 @@ def is_about(entry: bytes, key: bytes) -> bool:
     return tag in tags and any(tags[at : at + 8] == tag for at in range(0, len(tags), 8))
 
 
-def judge(entry: bytes, content: bytes, salt: str | None) -> str:
+def judge(entry: bytes, content: bytes, salt: bytes | None) -> str:
     """Compare a disclosed content with what its entry commits to."""
     if salt is None:
         return "salt-missing"
-    bound = hmac.digest(bytes.fromhex(salt), b"caretrail/content/v1\n" + content, "sha256")
+    bound = hmac.digest(bytes.fromhex(salt.decode()), b"caretrail/content/v1\n" + content, "sha256")
     return "ok" if bound == entry[87:119] else "content-altered"
 
 

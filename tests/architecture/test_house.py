@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SOURCE: Final = Path(__file__).parents[2] / "src"
 MODULE_LINES_MAX: Final = 500
 # A verifier that somebody else reads is one file, so that he knows when he has read it all.
-ONE_FILE_LINES_MAX: Final = {"caretrail.evidence.verify": 960}
+ONE_FILE_LINES_MAX: Final = {"caretrail.evidence.verify": 950}
 FUNCTION_LINES_MAX: Final = 70
 NAMES_FORBIDDEN: Final = frozenset(
     ["utils", "util", "common", "base", "misc", "manager", "helpers"]

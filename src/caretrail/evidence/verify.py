@@ -343,11 +343,6 @@ class Policy:
 # --- The Merkle tree (RFC 9162, 2.1; C2SP tlog-proof) ---------------------------------------------
 
 
-def leaf_hash(entry: bytes) -> bytes:
-    """Return the hash of a leaf."""
-    return sha256(b"\0" + entry).digest()
-
-
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the hash of an inner node."""
     return sha256(b"\1" + left + right).digest()
@@ -468,6 +463,7 @@ class Check:
     def __init__(self, archive: bytes, policy: bytes | None = None) -> None:
         """Check the bundle by the given policy, or else by its own."""
         self.findings: list[Finding] = []
+        self._known: set[tuple[str, str]] = set()
         self.remarks: list[Finding] = []
         self.verdicts: dict[int, str] = {}
         self.erased: dict[int, int] = {}
@@ -486,8 +482,8 @@ class Check:
 
     def _note(self, held: object, code: str, where: str, text: str) -> None:
         """Go on, but list a finding unless something `held`."""
-        known = not held and any((one.code, one.where) == (code, where) for one in self.findings)
-        if not held and not known:
+        if not held and (code, where) not in self._known:
+            self._known.add((code, where))
             self.findings.append(Finding(code, where, text))
 
     def _manifest(self) -> dict[str, Any]:
@@ -626,7 +622,7 @@ class Check:
             entries[index] = data[begin:at]
         require(at == len(data), where, "has more entries than are covered", "tree-altered")
         self.facts["covered"] = len(entries)
-        hashes = [leaf_hash(entry) for entry in entries.values()]
+        hashes = [sha256(b"\0" + entry).digest() for entry in entries.values()]
         if start is None:
             self._paths(dict(zip(indexes, hashes, strict=True)), tree)
         else:
@@ -836,12 +832,13 @@ SHOWN_MAX = 20  # More examples than this do not fit the page.
 
 def machine(check: Check) -> dict[str, Any]:
     """Return the report for machines; entries that are not disclosed are only counted."""
-    verdicts = []
-    for index, verdict in check.verdicts.items():
-        by = {"by": check.erased[index]} if verdict == "redacted" else {}
-        verdicts += (
-            [{"index": index, "verdict": verdict, **by}] if verdict != "not-disclosed" else []
-        )
+    verdicts: list[dict[str, Any]] = [
+        {"index": index, "verdict": verdict}
+        for index, verdict in check.verdicts.items()
+        if verdict != "not-disclosed"
+    ]
+    for one in verdicts:
+        one |= {"by": check.erased[one["index"]]} if one["verdict"] == "redacted" else {}
     return {
         "format": FORMAT,
         "holds": check.holds(),
@@ -856,12 +853,9 @@ def machine(check: Check) -> dict[str, Any]:
 def page(check: Check) -> Iterator[str]:
     """Yield the lines of a report that fits one page."""
     whole, facts = check.holds(), check.facts
-    bad = [
-        f"entry {index}: {VERDICTS[one]}"
-        for index, one in check.verdicts.items()
-        if one not in GOOD
-    ]
-    wrong = [f"{one.code}: {one.where} {one.text}" for one in check.findings] + bad
+    bad = [(index, one) for index, one in check.verdicts.items() if one not in GOOD]
+    wrong = [f"{one.code}: {one.where} {one.text}" for one in check.findings]
+    wrong += [f"entry {index}: {VERDICTS[one]}" for index, one in bad]
     yield "EVERYTHING HOLDS." if whole else "DOES NOT HOLD. Do not rely on this bundle."
     yield from (f"  ! {line}" for line in wrong[:SHOWN_MAX])
     if len(wrong) > SHOWN_MAX:
@@ -871,11 +865,8 @@ def page(check: Check) -> Iterator[str]:
         yield f"  log       {facts['origin']}, id {facts['log']}, {facts['size']} entries"
         yield from (f"  asked     {name}: {text}" for name, text in facts["selection"].items())
     if "covered" in facts:
-        span = (
-            f"{facts['start']} to {facts['end'] - 1}"
-            if facts["start"] is not None
-            else "one by one"
-        )
+        start, end = facts["start"], facts["end"]
+        span = "one by one" if start is None else f"{start} to {end - 1}"
         yield f"  covered   {facts['covered']} entries, {span}"
     for verdict, count in Counter(check.verdicts.values()).items():
         yield f"  {count:>8}  {VERDICTS[verdict]}"

@@ -10,12 +10,16 @@ from __future__ import annotations
 import io
 import json
 import struct
+import warnings
 import zlib
+from base64 import b64decode, b64encode
+from hashlib import sha256
+from hmac import digest
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from caretrail.tlog.entry import commitment
-from caretrail.tlog.evidence import LogKey, Range, Redacted
+from caretrail.tlog.evidence import LogKey, Range
 from tests.evidence.maker import (
     END,
     ERASED,
@@ -31,6 +35,7 @@ from tests.evidence.maker import (
     redaction,
     sides_of,
 )
+from tests.evidence.stamps import stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +48,6 @@ class Attack(NamedTuple):
     policy: bytes | None = None
 
 
-Forger = "Callable[[World], Attack | bytes]"
 ATTACKS: Final[dict[str, tuple[Callable[[World], Attack | bytes], set[str]]]] = {}
 
 
@@ -407,9 +411,6 @@ def _a_key_that_anybody_can_sign_for(world: World) -> bytes:
 
 
 def _weak(public: bytes) -> str:
-    from base64 import b64encode
-    from hashlib import sha256
-
     material = b"\1" + public
     number = sha256(ORIGIN.encode() + b"\n" + material).digest()[:4].hex()
     return f"{ORIGIN}+{number}+{b64encode(material).decode()}"
@@ -421,6 +422,55 @@ def _a_policy_with_a_weak_key(world: World) -> Attack:
     public = (2**255 - 19 + 1).to_bytes(32, "little")
     policy = f"log {_weak(public)}\nquorum none\n".encode()
     return Attack(world.resigned(world.members()), policy)
+
+
+def _policy(name: str, lines: Callable[[World], list[str]]) -> None:
+    def attack(world: World) -> Attack:
+        text = "\n".join([f"log {world.key.vkey()}", *lines(world), ""])
+        return Attack(world.resigned(world.members()), text.encode())
+
+    ATTACKS[f"a policy {name}"] = attack, {"bad-policy"}
+
+
+def _witness(world: World, number: int = 0) -> str:
+    return world.witnesses[number].vkey()
+
+
+def _low_order() -> list[int]:
+    """Return the second coordinates of all points whose order is a divisor of 8 (RFC 8032, 5.1)."""
+    field, order = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
+    curve = -121665 * pow(121666, -1, field) % field
+
+    def add(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+        (a, b), (c, d) = one, other
+        product = curve * a * b * c * d
+        x, y = pow(1 + product, -1, field), pow(1 - product, -1, field)
+        return (a * d + b * c) * x % field, (b * d + a * c) * y % field
+
+    found = set()
+    for y in range(2, 40):  # Any point, times the large prime order, has one of the small orders.
+        square = (y * y - 1) * pow(curve * y * y + 1, -1, field) % field
+        x = pow(square, (field + 3) // 8, field)
+        x = x if x * x % field == square else x * pow(2, (field - 1) // 4, field) % field
+        if x * x % field == square:
+            total, power = (0, 1), (x, y)
+            for bit in range(order.bit_length()):
+                total = add(total, power) if order >> bit & 1 else total
+                power = add(power, power)
+            found.add(total[1])
+    assert len(found) == 5
+    return sorted(found)
+
+
+for _number, _y in enumerate(_low_order()):
+    _policy(
+        f"with low-order key {_number}",
+        lambda _, y=_y: [f"log {_weak(y.to_bytes(32, 'little'))}", "quorum none"],
+    )
+    _policy(
+        f"with low-order key {_number} and a sign",
+        lambda _, y=_y: [f"log {_weak((y + 2**255).to_bytes(32, 'little'))}", "quorum none"],
+    )
 
 
 # --- Witnesses ------------------------------------------------------------------------------------
@@ -443,9 +493,7 @@ def _a_cosignature_with_another_time(world: World) -> bytes:
     text = world.checkpoint_text()
     good = world.witnesses[0].line(text, START_SECONDS)
     raw = world.witnesses[1].line(text, START_SECONDS).split(" ")[2]
-    import base64
-
-    signature = base64.b64decode(raw)
+    signature = b64decode(raw)
     later = (START_SECONDS + 1).to_bytes(8) + signature[12:]
     lines = [world.key.line(text), good, world.witnesses[1].spelled(later)]
     checkpoint = f"{text}\n{''.join(lines)}".encode()
@@ -476,18 +524,6 @@ def _an_empty_policy(world: World) -> Attack:
 @called("unknown-key")
 def _a_policy_without_logs(world: World) -> Attack:
     return Attack(world.resigned(world.members()), b"quorum none\n")
-
-
-def _policy(name: str, lines: Callable[[World], list[str]]) -> None:
-    def attack(world: World) -> Attack:
-        text = "\n".join([f"log {world.key.vkey()}", *lines(world), ""])
-        return Attack(world.resigned(world.members()), text.encode())
-
-    ATTACKS[f"a policy {name}"] = attack, {"bad-policy"}
-
-
-def _witness(world: World, number: int = 0) -> str:
-    return world.witnesses[number].vkey()
 
 
 _policy("with a log twice", lambda w: [f"log {w.key.vkey()}", "quorum none"])
@@ -703,8 +739,6 @@ def _zip(*members: tuple[str | ZipInfo, bytes], method: int = 0, comment: bytes 
 
 @called("duplicate-file")
 def _a_member_twice(world: World) -> bytes:
-    import warnings
-
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         return _zip(*world.members().items(), ("events.ndjson", b""))
 
@@ -830,8 +864,6 @@ _json("without a log", "manifest.json", b'"log":', b'"lag":')
 def _base64_where_text_would_do(world: World) -> bytes:
     members = world.members()
     row = _row(members["events.ndjson"], 14)
-    from base64 import b64encode
-
     other = {"content_base64": b64encode(world.contents[14]).decode(), "index": 14}
     return world.resigned(_change(members, "events.ndjson", row, canonical(other) + b"\n"))
 
@@ -873,8 +905,6 @@ def _a_tag_among_many(world: World) -> bytes:
 
 @called("content-altered")
 def _a_commitment_without_its_domain(world: World) -> bytes:
-    from hmac import digest
-
     bare = digest(world.salts[14], world.contents[14], "sha256")
     assert bare != commitment(world.salts[14], world.contents[14])
     world.entries[14] = world.entry(14, b"", commitment=bare).encode()
@@ -883,26 +913,17 @@ def _a_commitment_without_its_domain(world: World) -> bytes:
 
 @called("bad-timestamp")
 def _a_time_stamp_of_something_else(world: World) -> bytes:
-    from tests.evidence.stamps import stamp
-
     token = stamp(b"another checkpoint")
     return world.resigned(world.members(world.evidence(timestamps={"a.tsr": token})))
 
 
 @called("bad-timestamp")
 def _a_time_stamp_that_is_cut_off(world: World) -> bytes:
-    from tests.evidence.stamps import stamp
-
     token = stamp(world.checkpoint())[:-1]
     return world.resigned(world.members(world.evidence(timestamps={"a.tsr": token})))
 
 
 @called("bad-timestamp")
 def _a_time_stamp_that_was_refused(world: World) -> bytes:
-    from tests.evidence.stamps import stamp
-
     token = stamp(world.checkpoint(), status=2)
     return world.resigned(world.members(world.evidence(timestamps={"a.tsr": token})))
-
-
-__all__ = ["ATTACKS", "Attack", "Redacted"]

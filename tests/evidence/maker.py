@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -70,7 +70,7 @@ class Signer(NamedTuple):
             origin, size, root, *_ = text.split("\n")
             names = [len(one).to_bytes(1) + one.encode() for one in (self.name, origin)]
             message = b"subtree/v1\n\0" + names[0] + time.to_bytes(8) + names[1]
-            message += bytes(8) + int(size).to_bytes(8) + _decoded(root)
+            message += bytes(8) + int(size).to_bytes(8) + b64decode(root)
             signature = MLDSA44PrivateKey.from_seed_bytes(self.seed).sign(message)
             return self.spelled(time.to_bytes(8) + signature)
         key = Ed25519PrivateKey.from_private_bytes(self.seed)
@@ -86,12 +86,6 @@ class Signer(NamedTuple):
 
 def _base64(data: bytes) -> str:
     return b64encode(data).decode()
-
-
-def _decoded(text: str) -> bytes:
-    import base64
-
-    return base64.b64decode(text)
 
 
 def root_of(leaves: Sequence[bytes]) -> bytes:

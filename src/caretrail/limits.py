@@ -80,3 +80,7 @@ PROOF_FILE_BYTES_MAX: Final = WITNESS_REQUEST_BYTES_MAX + 2 * PROOF_EXTRA_BYTES_
 POLICY_BYTES_MAX: Final = 256 * 1024
 # Keys of one log in all its life, a rotation each.
 KEY_HISTORY_PERIODS_MAX: Final = 10_000
+# An evidence bundle, unpacked: what a browser still holds in memory. Some million small events.
+EVIDENCE_BYTES_MAX: Final = 1024 * 1024 * 1024
+# Members of an evidence bundle, of which single proofs are one each; ZIP itself ends at 65,535.
+EVIDENCE_MEMBERS_MAX: Final = 60_000

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SOURCE: Final = Path(__file__).parents[2] / "src"
 MODULE_LINES_MAX: Final = 500
+# A verifier that somebody else reads is one file, so that he knows when he has read it all.
+ONE_FILE_LINES_MAX: Final = {"caretrail.evidence.verify": 950}
 FUNCTION_LINES_MAX: Final = 70
 NAMES_FORBIDDEN: Final = frozenset(
     ["utils", "util", "common", "base", "misc", "manager", "helpers"]
@@ -46,6 +48,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     **_KERNEL,
     "config": _FOUNDATION,
     "logs": (),
+    # What checks the log's evidence knows nothing of how it is made.
+    "evidence": (),
     # One backend a module, behind one protocol.
     "storage": _ALL_KERNEL,
     # The shell: the only place with queues, tasks and the clock.
@@ -79,6 +83,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "dicom": ("defusedxml",),
     "tlog": ("cryptography",),
     "storage": ("zstandard", "asyncpg"),
+    "evidence": ("cryptography",),
     "publisher": ("cryptography", "httpx"),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),
@@ -279,7 +284,8 @@ def test_only_the_application_names_a_transport() -> None:
 def test_modules_and_functions_stay_small() -> None:
     wrong = []
     for module in MODULES:
-        if (lines := module.text.count("\n")) > MODULE_LINES_MAX:
+        most = ONE_FILE_LINES_MAX.get(module.name, MODULE_LINES_MAX)
+        if (lines := module.text.count("\n")) > most:
             wrong.append(f"{module.at(1)}: {lines} lines")
         for node in _functions(module):
             assert node.end_lineno is not None

@@ -46,6 +46,8 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     }
     assert "caretrail/py.typed" in expected
     assert any(name.endswith(".zdict") for name in expected)
+    evidence = ("README.txt", "verify.py", "verify.html")
+    assert {f"caretrail/evidence/{name}" for name in evidence} <= expected
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert expected <= names

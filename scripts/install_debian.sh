@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Install the Debian packages that some tests need. Does nothing where they are there already.
+set -euo pipefail
+
+packages=(chromium) # tests/evidence opens verify.html in it.
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [ "$status" = installed ] || missing+=("$package")
+done
+[ "${#missing[@]}" -eq 0 ] && exit 0
+
+cannot() {
+    echo "install_debian.sh: $1; missing: ${missing[*]}" >&2
+    exit 1
+}
+command -v apt-get >/dev/null || cannot 'this is no Debian'
+[ "$(id -u)" -eq 0 ] || cannot 'only root can install packages'
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+if ! { apt-get --quiet --quiet update &&
+    apt-get --quiet --quiet --yes --no-install-recommends install "${missing[@]}"; } >"$log" 2>&1; then
+    tail -n 20 "$log" >&2
+    cannot 'apt-get failed'
+fi

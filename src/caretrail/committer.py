@@ -83,6 +83,11 @@ class Committer:
         self._keys = _Keys()
 
     @property
+    def tree(self) -> Tree | None:
+        """Return the tree as it is on disk, None while that is not known."""
+        return self._tree
+
+    @property
     def size(self) -> int:
         """Return how many entries the log has, -1 while that is not known."""
         return self._tree.size if self._tree is not None else -1

@@ -84,3 +84,13 @@ KEY_HISTORY_PERIODS_MAX: Final = 10_000
 EVIDENCE_BYTES_MAX: Final = 1024 * 1024 * 1024
 # Members of an evidence bundle, of which single proofs are one each; ZIP itself ends at 65,535.
 EVIDENCE_MEMBERS_MAX: Final = 60_000
+
+# A checkpoint is signed this long after the log has grown (Sunlight's 200 ms), and when it has not.
+CHECKPOINT_SECONDS_MIN: Final = 0.2
+CHECKPOINT_SECONDS_IDLE: Final = 600.0
+# Witnesses are asked no oftener than this: a cosignature in a second or two is early enough.
+WITNESS_SECONDS_BETWEEN: Final = 1.0
+# A time stamp and a write-once copy an hour fix all that came before.
+ANCHOR_SECONDS: Final = 3_600.0
+# How long a post may wait for the checkpoint that covers it before it is answered without.
+RECEIPT_SECONDS_MAX: Final = 15.0

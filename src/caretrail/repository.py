@@ -12,9 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+import msgspec
+
 from caretrail.committer import Commit, Committer, Group, SecondsLeft
 from caretrail.errors import TooCostlyError
-from caretrail.fhir import profiles, temporal
+from caretrail.fhir import intake, profiles, temporal
 from caretrail.fhir.intake import Form
 from caretrail.limits import (
     INCLUDED_MAX,
@@ -34,20 +36,23 @@ from caretrail.search.reference import literal
 from caretrail.sequencer import DAY_MILLISECONDS, Pending, prepare
 from caretrail.statistics import Stats, statistics
 from caretrail.storage.contract import Refused, Sender, Stored
-from caretrail.tlog.entry import SALT_BYTES
+from caretrail.tlog.entry import SALT_BYTES, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caretrail.fhir.audit_event import AuditEvent
     from caretrail.search.query import Query
-    from caretrail.storage.contract import Reads, Storage
+    from caretrail.storage.contract import Proofs, Reads, Storage
+    from caretrail.tlog.tree import Tree
 
 __all__ = ["Page", "Refused", "Repository", "Sender", "Stats", "Stored", "Submission"]
 
 T = TypeVar("T")
 
 _READERS: Final = 2
+# Who sends what the log says of itself; no credential has this name.
+OWN: Final = Sender("caretrail:log")
 _RANDOM_BYTES: Final = 10
 _STOCK_BYTES: Final = 16_384
 
@@ -117,6 +122,23 @@ class Repository:
         self._committer.put(Group(events, size, unless, done))
         return await done
 
+    async def record_own(self, event: dict[str, Any]) -> Stored:
+        """Keep a fact about the log itself (DESIGN, decision 12), in the same tree."""
+        body = msgspec.json.encode(event)
+        pending = self._prepare(
+            Submission(body, Form.JSON_R4, intake.parse(body).event), OWN, is_backfill=True
+        )
+        record = pending.record._replace(kind=int(Kind.OWN))
+        pending = prepare(record, salt=pending.salt, identity=self._storage.identity)
+        done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+        self._committer.put(Group([pending], len(body), None, done))
+        (stored,) = await done
+        return stored
+
+    async def erase(self, entries: Sequence[int], *, cause: int) -> None:
+        """Erase the contents of entries; the event at entry `cause` says why."""
+        await self._storage.erase(entries, cause=cause)
+
     async def quarantine(self, rows: Sequence[Refused], *, sender: Sender) -> None:
         """Keep what was refused, for its sender to mend."""
         size = sum(len(row.body) for row in rows)
@@ -169,6 +191,16 @@ class Repository:
         return await loop.run_in_executor(self._readers, lambda: ask(self._storage.searcher()))
 
     # What operations ask for.
+
+    async def prove(self, ask: Callable[[Proofs], T]) -> T:
+        """Return what is asked of the tree and its entries; the asking runs in a reader's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, lambda: ask(self._storage.proofs()))
+
+    @property
+    def tree(self) -> Tree | None:
+        """Return the tree as it is on disk, None while that is not known."""
+        return self._committer.tree
 
     @property
     def waiting(self) -> int:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from caretrail.search.plan import Plan
     from caretrail.search.record import Flag, Record
     from caretrail.sequencer import Batch, Identity
+    from caretrail.tlog.prover import Prover
+    from caretrail.tlog.tile import Tile
     from caretrail.tlog.tree import Tree
 
 
@@ -41,6 +43,33 @@ class Stored(NamedTuple):
     received: int
     flags: Flag
     created: bool = True
+
+
+class Sealed(NamedTuple):
+    """An entry as it stands in the tree: `data` is hashed to its leaf.
+
+    Of an erased event only that is left, and `cause`, the entry of the event that says why.
+    """
+
+    entry: int
+    data: bytes
+    record: Record | None
+    salt: bytes | None
+    cause: int | None
+
+
+class Gap(NamedTuple):
+    """Numbers that a source gave and the log never got, from `first` to `last`.
+
+    The numbers before and after them were received at `since` and `until`, in milliseconds.
+    """
+
+    producer: str
+    organisation: str
+    first: int
+    last: int
+    since: int
+    until: int
 
 
 class Deadline(Protocol):
@@ -96,15 +125,42 @@ class Reads(Protocol):
         """Return the first and the last millisecond that events have, or None without any."""
 
 
+class Proofs(Protocol):
+    """What one thread may ask of the tree; `prover` makes proofs out of its hashes."""
+
+    prover: Prover
+
+    def hashes(self, tile: Tile) -> bytes:
+        """Return the hashes of `tile`, one after the other (see `prover.Tiles`)."""
+
+    def sealed(self, start: int, end: int) -> Iterator[Sealed]:
+        """Yield the entries at those places, with what they bind where it is still there."""
+
+    def sealed_event(self, event_id: str) -> Sealed:
+        """Return the entry of one event; raise NotFoundError when it is not there."""
+
+    def checkpoint(self, *, cosigned: bool = False) -> bytes | None:
+        """Return the latest signed checkpoint, or the latest that the witnesses have cosigned."""
+
+    def kept_checkpoints(self) -> list[bytes]:
+        """Return the signed checkpoints that are kept, oldest first."""
+
+    def gaps(self) -> list[Gap]:
+        """Return what sources numbered and the log never got, source by source."""
+
+
 class Storage(Protocol):
     """One log on one store. What writes is called by one task, the committer's, in turn.
 
-    `found` is the tree as it was when the log was opened.
+    `found` is the tree as it was when the log was opened. `origin` is the log's name in
+    checkpoints, and `keys` the history of the keys that sign them ("" before the first).
     """
 
     identity: Identity
     page_key: bytes
     found: Tree
+    origin: str
+    keys: str
 
     @property
     def quarantine_full(self) -> bool:
@@ -130,8 +186,26 @@ class Storage(Protocol):
         Past QUARANTINE_BYTES_MAX nothing more is kept, and `quarantine_full` says so.
         """
 
+    async def publish(
+        self, note: bytes, *, size: int, at: int, cosigned: bool, stays: bool
+    ) -> None:
+        """Keep a signed checkpoint: as the latest, or with `stays` for ever."""
+
+    async def erase(self, entries: Sequence[int], *, cause: int) -> None:
+        """Erase the events of these entries, in every place that an answer can come from.
+
+        The event at entry `cause`, which is there already, says why. What was erased before
+        stays erased, so that a run that was cut off can be run again.
+        """
+
+    async def rename(self, *, origin: str, keys: str) -> None:
+        """Set the log's name and the history of its keys."""
+
     def searcher(self) -> Reads:
         """Return what reads for the calling thread; reading blocks."""
+
+    def proofs(self) -> Proofs:
+        """Return what reads the tree for the calling thread; reading blocks."""
 
     async def close(self) -> None:
         """Let go of the log; a close that never comes loses nothing."""

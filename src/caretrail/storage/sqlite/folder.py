@@ -100,11 +100,15 @@ def _create(path: Path) -> None:
     connection = sqlite3.connect(aside, isolation_level=None)
     try:
         connection.executescript("PRAGMA page_size = 8192; PRAGMA journal_mode = OFF;" + TABLES)
+        log = secrets.token_bytes(16)
         connection.executemany(
             "INSERT INTO property VALUES (?, ?)",
             (
                 # The log's id is in every leaf; the keys make its tags and seal its page links.
-                ("log", secrets.token_bytes(16)),
+                ("log", log),
+                # Its name in checkpoints changes when it is recovered from a backup.
+                ("origin", b"caretrail/" + log.hex().encode()),
+                ("keys", b""),
                 ("tag-key", secrets.token_bytes(32)),
                 ("page-key", secrets.token_bytes(32)),
             ),

@@ -14,6 +14,7 @@ from caretrail.storage.bodies import Bodies
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.process import Link
+from caretrail.storage.sqlite.proofs import Proofs
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog.tree import Tree
 
@@ -52,6 +53,8 @@ class SqliteStorage:
         properties = dict(reader.execute("SELECT name, value FROM property"))
         self.identity = Identity(properties["log"], properties["tag-key"])
         self.page_key: bytes = properties["page-key"]
+        self.origin = properties["origin"].decode()
+        self.keys = properties["keys"].decode()
         self._dictionaries = dict(reader.execute("SELECT number, data FROM dictionary"))
 
     async def close(self) -> None:
@@ -97,6 +100,21 @@ class SqliteStorage:
         refusals = [say.Refusal(body, msgspec.json.encode(issues)) for body, issues in rows]
         self._noted(await self._writer.ask(say.Quarantine(refusals, *sender, at)))
 
+    async def publish(
+        self, note: bytes, *, size: int, at: int, cosigned: bool, stays: bool
+    ) -> None:
+        """Keep a signed checkpoint (see `contract.Storage.publish`)."""
+        await self._writer.ask(say.Publish(size, at, cosigned, note, stays))
+
+    async def erase(self, entries: Sequence[int], *, cause: int) -> None:
+        """Erase the events of these entries (see `contract.Storage.erase`)."""
+        await self._writer.ask(say.Erase(list(entries), cause))
+
+    async def rename(self, *, origin: str, keys: str) -> None:
+        """Set the log's name and the history of its keys."""
+        await self._writer.ask(say.Rename({"origin": origin.encode(), "keys": keys.encode()}))
+        self.origin, self.keys = origin, keys
+
     @property
     def quarantine_full(self) -> bool:
         """Tell whether nothing more is kept of what is refused."""
@@ -104,12 +122,20 @@ class SqliteStorage:
 
     def searcher(self) -> Searcher:
         """Return what reads for the calling thread."""
-        searcher: Searcher | None = getattr(self._readers, "searcher", None)
-        if searcher is None:
+        if not hasattr(self._readers, "searcher"):
             connection = self._connected()
             connection.execute("PRAGMA mmap_size = 4294967296")
-            searcher = self._readers.searcher = Searcher(connection, Bodies(self._dictionaries))
-        return searcher
+            searcher = Searcher(connection, Bodies(self._dictionaries))
+            self._readers.searcher = searcher
+            self._readers.proofs = Proofs(connection, searcher, self.identity)
+        found: Searcher = self._readers.searcher
+        return found
+
+    def proofs(self) -> Proofs:
+        """Return what reads the tree for the calling thread."""
+        self.searcher()
+        found: Proofs = self._readers.proofs
+        return found
 
     def _connected(self) -> sqlite3.Connection:
         connection = folders.connect(self._path, mode="ro")

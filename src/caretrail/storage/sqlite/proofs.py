@@ -1,0 +1,92 @@
+"""What proofs are made of: stored hashes, entries as they are in the tree, signed checkpoints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from caretrail.errors import NotFoundError, VerificationError
+from caretrail.sequencer import entry_of
+from caretrail.storage.contract import Gap, Sealed
+from caretrail.tlog.prover import Prover
+from caretrail.tlog.tree import TILE_HEIGHT, TILE_WIDTH
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from caretrail.search.record import Record
+    from caretrail.sequencer import Identity
+    from caretrail.storage.sqlite.searching import Searcher
+    from caretrail.tlog.tile import Tile
+
+_LEAVES: Final = "SELECT hash FROM leaf WHERE entry >= ? AND entry < ? ORDER BY entry"
+_NODES: Final = "SELECT hash FROM node WHERE level = ? AND place >= ? AND place < ? ORDER BY place"
+_ENTRIES: Final = (
+    "SELECT l.entry, e.salt, x.data, x.cause FROM leaf l LEFT JOIN event e ON e.k = l.k"
+    " LEFT JOIN erased x ON x.entry = l.entry WHERE l.entry >= ? AND l.entry < ? ORDER BY l.entry"
+)
+_GAPS: Final = (
+    "SELECT p.name, p.organisation, r.first, r.last, r.since, r.until FROM run r"
+    " JOIN producer p ON p.number = r.producer ORDER BY r.producer, r.first"
+)
+
+
+class Proofs:
+    """Reads of one thread (see `contract.Proofs`)."""
+
+    def __init__(self, db: sqlite3.Connection, searcher: Searcher, identity: Identity) -> None:
+        self._db = db
+        self._searcher = searcher
+        self._identity = identity
+        self.prover = Prover(self)
+
+    def hashes(self, tile: Tile) -> bytes:
+        """Return the hashes of `tile`, one after the other."""
+        first = tile.n * TILE_WIDTH
+        span = (first, first + tile.width)
+        if tile.tier == 0:
+            rows = self._db.execute(_LEAVES, span)
+        else:
+            rows = self._db.execute(_NODES, (tile.tier * TILE_HEIGHT, *span))
+        found = [row[0] for row in rows]
+        if len(found) != tile.width:
+            raise VerificationError("the log has not the hashes of that tile")
+        return b"".join(found)
+
+    def sealed(self, start: int, end: int) -> Iterator[Sealed]:
+        """Yield the entries at those places, with what they bind where it is still there."""
+        records = self._searcher.entries(start, end)
+        for entry, salt, left, cause in self._db.execute(_ENTRIES, (start, end)):
+            if salt is None:
+                yield Sealed(entry, left, None, None, cause)
+                continue
+            record = next(records)
+            data = entry_of(record, salt=salt, identity=self._identity).encode()
+            yield Sealed(entry, data, record, salt, None)
+
+    def sealed_event(self, event_id: str) -> Sealed:
+        """Return the entry of one event; raise NotFoundError when it is not there."""
+        record: Record | None = self._searcher.read(event_id)
+        if record is None:
+            raise NotFoundError("there is no event with this id")
+        return next(self.sealed(record.entry, record.entry + 1))
+
+    def checkpoint(self, *, cosigned: bool = False) -> bytes | None:
+        """Return the latest signed checkpoint, or the latest that the witnesses have cosigned."""
+        ask = "SELECT note FROM signed WHERE cosigned OR NOT ? ORDER BY size DESC, at DESC LIMIT 1"
+        row = self._db.execute(ask, (cosigned,)).fetchone()
+        return row[0] if row is not None else None
+
+    def kept_checkpoints(self) -> list[bytes]:
+        """Return the signed checkpoints that are kept, oldest first."""
+        return [note for (note,) in self._db.execute("SELECT note FROM signed ORDER BY number")]
+
+    def gaps(self) -> list[Gap]:
+        """Return what sources numbered and the log never got, source by source."""
+        found: list[Gap] = []
+        before: tuple[str, str, int, int] | None = None
+        for name, organisation, first, last, since, until in self._db.execute(_GAPS):
+            if before is not None and before[:2] == (name, organisation):
+                found.append(Gap(name, organisation, before[2] + 1, first - 1, before[3], since))
+            before = (name, organisation, last, until)
+        return found

@@ -21,7 +21,9 @@ CONSENT = reference("Consent/1")
 EVENTS = {
     "login": (security.login(SEEN), "110114", "110122"),
     "failed login": (
-        security.login(replace(SEEN, outcome="4", outcome_text="the password is wrong", jti=None)),
+        security.login(
+            replace(SEEN, outcome="4", outcome_text="the password is wrong", credential=None)
+        ),
         "110114",
         "110122",
     ),
@@ -56,7 +58,7 @@ EVENTS = {
     ),
     "deny": (
         security.consent_decision(
-            replace(SEEN, outcome="8", outcome_text="the consent was withdrawn", jti=None),
+            replace(SEEN, outcome="8", outcome_text="the consent was withdrawn", credential=None),
             organization=HOSPITAL,
             consent=CONSENT,
         ),

@@ -127,7 +127,7 @@ def token_of(claims: Mapping[str, Any], *, comprehensive: bool = False) -> OAuth
     )
 
 
-def _level(comprehensive: bool) -> str:  # noqa: FBT001
+def _level(comprehensive: bool) -> str:
     return "Comprehensive" if comprehensive else "Minimal"
 
 

@@ -25,11 +25,9 @@ def settled(event: Json) -> Json:
     if parsed is None:
         event = _clean(event)
         parsed = _read(event)
-    claimed = profiles.claimed(parsed)
-    if not claimed:
-        return event
-    met = [url for url in claimed if not profiles.problems(parsed, url)]
-    if len(met) < len(claimed):
+    unmet = profiles.unmet(parsed)
+    if unmet:
+        met = [url for url in profiles.claimed(parsed) if url not in unmet]
         meta = {name: value for name, value in event["meta"].items() if name != "profile"}
         if met:
             meta["profile"] = met

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def present(members: Json) -> Json:
     """Return `members` without those that are None or empty, which JSON in FHIR must not hold."""
-    return {name: value for name, value in members.items() if value not in (None, [], {}, "")}
+    return {name: value for name, value in members.items() if value or value is False}
 
 
 def coding(code: Code) -> Json:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from caretrail.patterns.credential import Credential
     from caretrail.patterns.observation import Json, Machine, User
 
-# No answer came in time; the one who asked went away; the server broke before it answered.
-Failure = Literal["", "timeout", "cancelled", "broken"]
+# No answer came in time; the one who asked went away; there was no way to the server.
+Failure = Literal["", "timeout", "cancelled", "unreachable"]
 
 # Headers that mean something to FHIR; the others, with credentials among them, are not looked at.
 REQUEST_HEADERS: Final = (

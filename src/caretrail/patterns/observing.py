@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from caretrail.patterns import criteria, literal, results, subjects
+from caretrail.patterns import codes, criteria, literal, results, subjects
 from caretrail.patterns.credential import OAuthToken
+from caretrail.patterns.elements import coding, detail_list
 from caretrail.patterns.observation import Machine, Observation, identified, reference
 from caretrail.patterns.outcome import outcome_entity, outcome_of
 from caretrail.patterns.results import Found
@@ -24,12 +25,20 @@ LISTING: Final = frozenset(
 _SENDING: Final = frozenset(["create", "update", "operation", "delivery"])
 _VERSIONED: Final = frozenset(["create", "read", "update", "patch"])
 _ETAG: Final = re.compile(r'(?:W/)?"([A-Za-z0-9._-]{1,64})"')
+NOT_EXAMINED: Final = "the body is not JSON, or larger than what is kept of one"
 _GRAPH: Final = "$graphql"
+_UNREAD: Final = {
+    "type": coding(codes.OTHER),
+    "name": "response body",
+    "detail": detail_list({"not-examined": NOT_EXAMINED}),
+}
 _UNKNOWN_CLIENT: Final = {"display": "unknown client"}
 
 
-def observe(exchange: Exchange, row: Interaction, target: Target, answer: Any) -> Observation:
-    """Return the observation of an exchange, without a patient."""
+def observe(
+    exchange: Exchange, row: Interaction, target: Target, answer: Any, found: Found
+) -> Observation:
+    """Return the observation of an exchange, about the patient if `found` has but one."""
     identity = exchange.identity
     outcome, text = outcome_of(exchange)
     resource = _resource(exchange, row, target, answer)
@@ -50,7 +59,9 @@ def observe(exchange: Exchange, row: Interaction, target: Target, answer: Any) -
         request_id=exchange.request_id,
         trace_id=exchange.trace_id,
         part=exchange.part,
-        related=() if exchange.succeeded else tuple(outcome_entity(answer)),
+        patient=found.patients[0] if len(found.patients) == 1 else None,
+        labels=found.labels,
+        related=_remarks(exchange, answer, found),
         purposes=identity.purposes or (identity.credential.purposes if identity.credential else ()),
         reason=identity.reason,
         outcome=outcome,
@@ -58,6 +69,13 @@ def observe(exchange: Exchange, row: Interaction, target: Target, answer: Any) -
         site=exchange.site,
         by_client=exchange.by_client,
     )
+
+
+def _remarks(exchange: Exchange, answer: Any, found: Found) -> tuple[Json, ...]:
+    """Return what the server said of a failure, and that an answer was not understood."""
+    if not exchange.succeeded:
+        return tuple(outcome_entity(answer))
+    return () if found.was_read else (_UNREAD,)
 
 
 def examine(exchange: Exchange, row: Interaction, target: Target, answer: Any) -> Found:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _UNANSWERED: Final = {
     "timeout": ("8", "no answer in time"),
     "cancelled": ("4", "cancelled by the client before the answer"),
-    "broken": ("8", "the server broke before the answer"),
+    "unreachable": ("12", "no connection to the server"),
     "": ("8", "no answer"),
 }
 _UNAVAILABLE: Final = 503

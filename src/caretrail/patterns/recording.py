@@ -15,12 +15,14 @@ from caretrail.patterns.claims import settled
 from caretrail.patterns.elements import coding, detail_list
 from caretrail.patterns.interaction import classify
 from caretrail.patterns.redaction import Redaction
+from caretrail.patterns.results import Found
+from caretrail.patterns.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from caretrail.patterns.exchange import Exchange
-    from caretrail.patterns.interaction import Interaction
+    from caretrail.patterns.interaction import Interaction, Target
     from caretrail.patterns.observation import Json, Observation
     from caretrail.patterns.results import Result
 
@@ -38,20 +40,26 @@ class Policy:
     """
 
     results: bool = True
+    rules: Rules = field(default_factory=Rules)
     redaction: Redaction = field(default_factory=Redaction)
 
 
 def events(exchange: Exchange, policy: Policy = Policy()) -> list[Json]:
     """Return the events of an exchange: valid R4, with the BALP profiles that each meets.
 
-    There is at least one, whatever the exchange holds.
+    There is at least one, whatever the exchange holds, unless a rule excludes it.
     """
-    row, _ = classify(exchange)
-    made = _of_bundle(exchange, row, policy) if row.name in _BUNDLES else _of(exchange, policy)
+    row, target = classify(exchange)
+    if row.name in _BUNDLES:
+        made = _of_bundle(exchange, row, target, policy)
+    else:
+        made = _of(exchange, row, target, policy)
     return [settled(policy.redaction.redacted(event)) for event in made]
 
 
-def _of_bundle(exchange: Exchange, row: Interaction, policy: Policy) -> Iterator[Json]:
+def _of_bundle(
+    exchange: Exchange, row: Interaction, target: Target, policy: Policy
+) -> Iterator[Json]:
     asked, answered = results.tree(exchange.request), results.tree(exchange.response)
     count, parts = entries.entries(exchange, asked, answered)
     # Who is not known has had nothing looked at: his thousand entries are not a thousand events.
@@ -59,28 +67,25 @@ def _of_bundle(exchange: Exchange, row: Interaction, policy: Policy) -> Iterator
         parts = []
     details = {"entries": str(count), "recorded": str(len(parts))}
     if asked is None:
-        details = {"not-examined": "the body is not JSON, or larger than what is kept of one"}
-    whole = observing.observe(exchange, row, classify(exchange)[1], answered)
+        details = {"not-examined": observing.NOT_EXAMINED}
+    whole = observing.observe(exchange, row, target, answered, Found())
     noted = {"type": coding(codes.OTHER), "name": "entries", "detail": detail_list(details)}
-    yield rest.event(replace(whole, related=(*whole.related, noted)))
+    if policy.rules.include(exchange, row, target):
+        yield rest.event(replace(whole, related=(*whole.related, noted)))
     for part in parts:
-        yield from _of(part, policy)
+        yield from _of(part, *classify(part), policy)
 
 
-def _of(exchange: Exchange, policy: Policy) -> Iterator[Json]:
-    row, target = classify(exchange)
+def _of(exchange: Exchange, row: Interaction, target: Target, policy: Policy) -> Iterator[Json]:
+    if not policy.rules.include(exchange, row, target):
+        return
     answer = results.tree(exchange.response)
     found = observing.examine(exchange, row, target, answer)
-    seen = observing.observe(exchange, row, target, answer)
-    if not found.was_read:
-        seen = replace(seen, related=(*seen.related, _UNREAD))
-    if found.labels:
-        seen = replace(seen, labels=found.labels)
+    seen = observing.observe(exchange, row, target, answer, found)
     shown = found.results if policy.results and row.pattern in observing.LISTING else []
     patients = found.patients
     if len(patients) <= 1:
-        patient = patients[0] if patients else None
-        yield from _with_results(replace(seen, patient=patient), shown)
+        yield from _with_results(seen, shown)
         return
     count = min(len(patients), PATIENT_EVENTS_MAX)
     for number, patient in enumerate(patients[:PATIENT_EVENTS_MAX]):
@@ -88,15 +93,6 @@ def _of(exchange: Exchange, policy: Policy) -> Iterator[Json]:
         yield from _with_results(about, _share(shown, patient, is_first=number == 0))
     others = [{"what": patient, "type": _PATIENT} for patient in patients[count:]]
     yield from _overflow(seen, others)
-
-
-_UNREAD: Final = {
-    "type": coding(codes.OTHER),
-    "name": "response body",
-    "detail": detail_list(
-        {"not-examined": "the body is not JSON, or larger than what is kept of one"}
-    ),
-}
 
 
 def _part(seen: Observation, number: int, count: int) -> str:
@@ -117,7 +113,7 @@ def _with_results(seen: Observation, shown: Sequence[Result]) -> Iterator[Json]:
     own = (seen.resource or {}).get("reference")
     named = [_related(row.reference, row.kind) for row in shown if row.reference != own]
     first, more = named[:RELATED_ENTITIES_MAX], named[RELATED_ENTITIES_MAX:]
-    yield rest.event(replace(seen, related=(*seen.related, *first)))
+    yield rest.event(replace(seen, related=(*seen.related, *first)) if first else seen)
     yield from _overflow(seen, more)
 
 

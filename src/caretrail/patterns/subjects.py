@@ -136,7 +136,7 @@ def _paths(kind: str) -> tuple[tuple[tuple[str, ...], ...], ...]:
         return ((("patient",), ("subject",)),)
     groups: tuple[list[tuple[str, ...]], list[tuple[str, ...]]] = ([], [])
     for code, paths in rows:
-        groups[code not in _SUBJECT] += [tuple(path.split(".")) for path in paths]
+        groups[code not in _SUBJECT].extend(tuple(path.split(".")) for path in paths)
     return tuple(tuple(dict.fromkeys(group)) for group in groups if group)
 
 

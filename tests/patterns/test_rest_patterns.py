@@ -135,7 +135,7 @@ def test_a_patient_who_reads_is_marked_as_such():
 
 def test_without_a_user_the_purpose_is_the_events():
     """A purpose of use is not lost because nobody could be named."""
-    event = made(seen_in("read", user=None))
+    event = made(seen_in("read", user=None, credential=None))
     assert event["purposeOfEvent"][0]["coding"][0]["code"] == "TREAT"
 
 

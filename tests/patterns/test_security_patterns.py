@@ -6,11 +6,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from test_rest_patterns import SEEN
 
 from caretrail.fhir import audit_event, profiles
 from caretrail.patterns import codes, security
 from caretrail.patterns.observation import Machine, identified, reference
+from tests.patterns.test_rest_patterns import SEEN
 
 ELSEWHERE = Machine(
     who=identified("insurer.example"), address="https://insurer.example", address_type="5"

@@ -40,7 +40,7 @@ def client_agent(observation: Observation, *types: Code) -> Json:
         agent["type"] = concept(*types, codes.APPLICATION)
     agent["who"] = {**agent["who"], "identifier": {"value": token.client}}
     if user_of(observation) is None:
-        agent["policy"] = _policy(token)
+        agent["policy"] = policy_of(token)
     return agent
 
 
@@ -70,15 +70,25 @@ def user_agents(observation: Observation, *types: Code) -> list[Json]:
     if user is not None:
         agents.append(_user(observation, user, *types))
     elif credential is not None and credential.id and not _names_client(credential):
-        agents.append(
-            {
-                "type": concept(_mark(credential)),
-                "who": observation.client.who,
-                "requestor": True,
-                "policy": _policy(credential),
-            }
-        )
+        own = {
+            "type": concept(_mark(credential)),
+            "who": observation.client.who,
+            "requestor": True,
+            "policy": policy_of(credential),
+            "purposeOfUse": concepts(observation.purposes),
+        }
+        agents.append(present(own))
     return [*agents, *_organizations(observation), *_represented(observation)]
+
+
+def policy_of(credential: Credential | None) -> list[str]:
+    """Return the credential's id as AuditEvent.agent.policy, which is a uri: no white space."""
+    if credential is None or not credential.id:
+        return []
+    text = "%20".join(credential.id.split())
+    if isinstance(credential, OAuthToken) and not text.startswith(codes.JTI):
+        text = codes.JTI + text
+    return [text]
 
 
 def consent_entity(credential: Credential | None) -> list[Json]:
@@ -114,7 +124,7 @@ def _user(observation: Observation, user: User, *types: Code) -> Json:
         "who": _who(user, credential),
         "name": user.name,
         "requestor": True,
-        "policy": _policy(credential),
+        "policy": policy_of(credential),
         "purposeOfUse": concepts(observation.purposes),
     }
     return present(agent)
@@ -135,16 +145,6 @@ def _names_client(credential: Credential) -> bool:
 
 def _mark(credential: Credential) -> Code:
     return codes.SAML_USER if isinstance(credential, SamlAssertion) else codes.OAUTH_USER
-
-
-def _policy(credential: Credential | None) -> list[str]:
-    """Return the credential's id as AuditEvent.agent.policy, which is a uri: no white space."""
-    if credential is None or not credential.id:
-        return []
-    text = "%20".join(credential.id.split())
-    if isinstance(credential, OAuthToken) and not text.startswith(codes.JTI):
-        text = codes.JTI + text
-    return [text]
 
 
 def _extensions(credential: Credential | None) -> Iterator[Json]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from caretrail.patterns import codes
-from caretrail.patterns.agents import user_agents, user_of
+from caretrail.patterns.agents import policy_of, user_agents, user_of
 from caretrail.patterns.elements import (
     coding,
     concept,
@@ -121,7 +121,7 @@ def consent_decision(observation: Observation, *, organization: Json, consent: J
         {"what": consent, "type": coding(codes.CONSENT)},
     ]
     if observation.credential is not None:
-        what = identified(codes.JTI + observation.credential.id)
+        what = identified(*policy_of(observation.credential))
         entities.append({"what": what, "type": coding(codes.OAUTH_USER)})
     subtype, profile = codes.CONSENT_DECISION, "AuthZconsent"
     kind = codes.SECURITY_ALERT
@@ -136,7 +136,7 @@ def token_request(observation: Observation) -> Json:
     agents = [
         machine_agent(observation.client, codes.APPLICATION),
         machine_agent(observation.server, codes.AUTHORIZATION_SERVICE),
-        *user_agents(replace(_unsigned(observation), organization=None), codes.RECIPIENT),
+        *user_agents(_unsigned(observation), codes.RECIPIENT),
     ]
     entities = query_entity(observation.query, observation.query_text)
     profile = "IHE.IUA.71" if entities and observation.outcome == "0" else ""
@@ -223,8 +223,9 @@ def _disclosed(
 
 
 def _unsigned(observation: Observation) -> Observation:
-    """Return the observation with its user alone: the credential is an object of the event."""
-    return replace(observation, user=user_of(observation), credential=None)
+    """Return the observation with its user alone: these profiles name the other agents."""
+    user = user_of(observation)
+    return replace(observation, user=user, credential=None, organization=None, on_behalf_of=None)
 
 
 def _sign(observation: Observation, subtype: Code) -> Json:

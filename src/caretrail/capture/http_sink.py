@@ -18,7 +18,7 @@ from caretrail.limits import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
 _HEADERS: Final = {"content-type": "application/fhir+json", "prefer": "return=minimal"}
 # "Send it again later", in the words of a repository or of what stands before it.
@@ -42,11 +42,12 @@ class HttpSink:
         token: str | None = None,
         attempts: int = SEND_ATTEMPTS_MAX,
         jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._base = base.rstrip("/")
         self._client = client or httpx.AsyncClient(timeout=SEND_SECONDS_MAX)
         self._headers = {**_HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
-        self._attempts, self._jitter = attempts, jitter
+        self._attempts, self._jitter, self._sleep = attempts, jitter, sleep
 
     async def record(self, events: Sequence[bytes]) -> None:
         """Send the events, one alone or several as batches."""
@@ -62,7 +63,7 @@ class HttpSink:
         for attempt in range(self._attempts):
             if attempt:
                 # Between half and the whole of it, so that many senders do not come back at once.
-                await asyncio.sleep(max(asked, wait * (0.5 + self._jitter() / 2)))
+                await self._sleep(max(asked, wait * (0.5 + self._jitter() / 2)))
                 wait = min(wait * 2, SEND_WAIT_SECONDS_MAX)
             try:
                 response = await self._post(events)

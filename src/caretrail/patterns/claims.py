@@ -38,7 +38,10 @@ def settled(event: Json) -> Json:
 
 
 def _parsed(event: Json) -> AuditEvent | None:
-    body = msgspec.json.encode(event)
+    try:
+        body = msgspec.json.encode(event)
+    except UnicodeEncodeError:  # Half a surrogate pair.
+        return None
     parsed = audit_event.decode(body)
     if parsed is not None or validation.problems(body):
         return parsed

@@ -5,6 +5,7 @@ A whole token is never a part of it: an id, or the last characters of a token th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -37,7 +38,7 @@ class ConsentToken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Credential:
+class Credential(ABC):
     """What both kinds of credentials say of their user; `id` is the token's or assertion's."""
 
     id: str  # "" where it has none: the event then meets no profile of token use.
@@ -55,9 +56,9 @@ class Credential:
     comprehensive: bool = False
 
     @property
+    @abstractmethod
     def profile(self) -> str:
         """The BALP profile that an event with this credential may claim."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,7 @@ _BY_SHAPE: Final = {
     for shape in (row.shapes.split() if row.shapes else [""])
 }
 _CONDITIONAL_CREATE: Final = BY_NAME["conditional-create"]
+_OPERATION: Final = BY_NAME["operation"]
 _TYPE: Final = re.compile(r"[A-Z][A-Za-z]{1,63}")
 # Looked for in bytes, as a Bundle of a thousand entries is read for its entries once.
 _BUNDLE_TYPE: Final = re.compile(rb'"type"\s*:\s*"(batch|transaction)"')
@@ -114,11 +115,11 @@ def classify(exchange: Exchange) -> tuple[Interaction, Target]:
 
 def name_of(row: Interaction, target: Target) -> str:
     """Return what rules call the interaction: an operation by its own name, such as `$export`."""
-    return target.operation or row.name
+    return target.operation if row is _OPERATION else row.name
 
 
 def _operation(name: str) -> Interaction:
-    return BY_NAME.get(name, BY_NAME["operation"])
+    return BY_NAME.get(name, _OPERATION)
 
 
 def _by_body(exchange: Exchange, shape: str) -> Interaction:

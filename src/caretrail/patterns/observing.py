@@ -105,7 +105,7 @@ def examine(exchange: Exchange, row: Interaction, target: Target, answer: Any) -
 
 def _held(exchange: Exchange, row: Interaction, target: Target, answer: Any) -> Found:
     response, base = exchange.response, exchange.server.address
-    if not exchange.succeeded:
+    if not exchange.succeeded or row.pattern == "delivery":  # Whose answer is a receipt.
         return Found()
     if not response.body:
         return Found(was_read=response.is_whole)

@@ -10,7 +10,7 @@ import hmac
 from copy import deepcopy
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.errors import ConfigurationError
 from caretrail.patterns.codes import PERSON
@@ -94,7 +94,8 @@ class Redaction:
             for owner in _owners(event, row):
                 if row.member in owner:
                     self._treat(owner, row.member, treatment)
-        return event
+        kept: Json = _pruned(event)
+        return kept
 
     def _treat(self, owner: Json, member: str, treatment: Treatment) -> None:
         value = owner.pop(member)
@@ -129,3 +130,13 @@ def _owners(event: Json, row: Field) -> Iterator[Json]:
             for name in row.path[1:]:
                 owner = owner.get(name, {})
             yield owner
+
+
+def _pruned(node: Any) -> Any:
+    """Return `node` without the elements that nothing is left of (ele-1)."""
+    if isinstance(node, list):
+        return [part for part in map(_pruned, node) if part not in ({}, [])]
+    if isinstance(node, dict):
+        parts = {name: _pruned(part) for name, part in node.items()}
+        return {name: part for name, part in parts.items() if part not in ({}, [])}
+    return node

@@ -139,7 +139,6 @@ RESOURCE_TYPES: Final = frozenset(
         "StructureDefinition",
         "StructureMap",
         "Subscription",
-        "SubscriptionStatus",
         "Substance",
         "SubstanceNucleicAcid",
         "SubstancePolymer",

@@ -7,9 +7,10 @@ compares the page, and another one says independently what has to be in it.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from caretrail.patterns import codes
 from caretrail.patterns.credential import OAuthToken

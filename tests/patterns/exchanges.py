@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import sys
 from pathlib import Path
 from typing import Any, Final
+
+import msgspec
 
 from caretrail.fhir import audit_event, intake
 from caretrail.patterns import codes
@@ -31,6 +34,13 @@ EXAMPLES = coverage_docs.EXAMPLES
 message = coverage_docs.message
 bundle = coverage_docs.bundle
 SERVER = coverage_docs.SERVER
+
+
+def replace(value: Any, **changes: Any) -> Any:
+    """Return a frozen value with other members."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, **changes)
+    return dataclasses.replace(value, **changes)
 
 
 def parsed(event: dict) -> audit_event.AuditEvent:

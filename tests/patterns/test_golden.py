@@ -7,7 +7,6 @@ each slice is looked for (BALP 13, 21). The events themselves are kept beside th
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from caretrail.patterns.credential import (
 from caretrail.patterns.exchange import Exchange, Identity
 from caretrail.patterns.observation import Machine, Observation, User, identified, reference
 from caretrail.patterns.recording import events
-from tests.patterns.exchanges import SERVER, bundle, claims, message, observation, parsed
+from tests.patterns.exchanges import SERVER, bundle, claims, message, observation, parsed, replace
 
 GOLDEN = Path(__file__).parent / "golden"
 NURSE = codes.Code("https://hospital.example/role", "nurse", "Nurse")
@@ -180,7 +179,7 @@ def test_an_event_claims_its_profile_and_meets_it(name: str) -> None:
     assert url_of(name) in profiles.claimed(event)
     assert profiles.unmet(event) == ()
     assert profiles.problems(event, url_of(name)) == ()
-    assert settled(EVENTS[name]) == EVENTS[name]
+    assert json.loads(settled(EVENTS[name])) == EVENTS[name]
 
 
 @pytest.mark.parametrize("name", EVENTS)

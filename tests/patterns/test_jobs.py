@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
 
 import pytest
+from msgspec.structs import replace
 
 from caretrail.limits import RELATED_ENTITIES_MAX
-from caretrail.patterns import security
-from caretrail.patterns.jobs import job_events
+from caretrail.patterns import jobs, security
 from tests.patterns.exchanges import claims, entities, parsed, patients
 from tests.patterns.test_golden import ELSEWHERE, SEEN
+
+
+def job_events(*arguments, **options) -> list[dict]:
+    return list(map(json.loads, jobs.job_events(*arguments, **options)))
+
 
 START = "2026-11-24T09:00:00.000Z"
 ALONE = replace(SEEN, patient=None, resource=None, query=None)

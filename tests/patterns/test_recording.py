@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from dataclasses import replace
 
 import pytest
 
@@ -39,6 +38,7 @@ from tests.patterns.exchanges import (
     observation,
     parsed,
     patients,
+    replace,
 )
 from tests.patterns.test_golden import CLAIMS, IDENTITY, exchange
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from caretrail.fhir import audit_event, profiles
 from caretrail.patterns import codes, rest

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from caretrail.fhir import audit_event, profiles
 from caretrail.patterns import codes, security

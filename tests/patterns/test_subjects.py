@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,7 @@ from caretrail.patterns.recording import events
 from caretrail.patterns.tables.patient_compartment import PATIENT_COMPARTMENT
 from caretrail.patterns.tables.resource_types import RESOURCE_TYPES
 from caretrail.patterns.tables.search_parameters import SEARCH_PARAMETERS
-from tests.patterns.exchanges import bundle, message, observation, patients
+from tests.patterns.exchanges import bundle, message, observation, patients, replace
 from tests.patterns.test_golden import exchange
 
 BASE = "https://fhir.example.org/r4"

@@ -40,6 +40,16 @@ _NOTES: Final = "caretrail.capture"
 _REQUEST_ID: Final = b"x-request-id"
 # Only these can hold what is looked for; of other answers no byte is kept or kept waiting.
 _EXAMINED: Final = ("json", "xml")
+_READ: Final = {
+    name.encode(): name
+    for name in (
+        *REQUEST_HEADERS,
+        *RESPONSE_HEADERS,
+        "content-encoding",
+        "traceparent",
+        "x-request-id",
+    )
+}
 _UNRECORDED: Final = outcome_bytes(
     [
         Issue(
@@ -237,7 +247,11 @@ class _Call:
         self._is_recorded = True
         exchange = self._exchange("", is_whole=is_whole)
         try:
-            await asyncio.shield(self._owner.recorder.record(exchange))
+            await self._owner.recorder.record(exchange)
+        except asyncio.CancelledError:
+            # Nobody knows whether it was kept. The same bytes once more are the same event.
+            await asyncio.shield(self._owner.recorder.try_to_record(exchange))
+            raise
         except Exception:
             # Whatever the sink met: what is not recorded is not given.
             recording.log.exception("an answer was withheld, as it could not be recorded")
@@ -303,4 +317,5 @@ class _Call:
 
 
 def _texts(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    """Return the headers that are looked at; ASGI has their names in lower case."""
+    return {_READ[name]: value.decode("latin-1") for name, value in headers if name in _READ}

@@ -9,19 +9,16 @@ import uuid
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import CAPTURE_BODY_BYTES_MAX, REQUEST_ID_CHARACTERS_MAX
 from caretrail.patterns.exchange import Message
 from caretrail.patterns.observation import Machine, reference
-from caretrail.patterns.recording import Policy, events
+from caretrail.patterns.recording import Policy, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from caretrail.patterns.exchange import Exchange
-    from caretrail.patterns.observation import Json
 
 log: Final = logging.getLogger("caretrail.capture")
 _REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID_CHARACTERS_MAX}}}")
@@ -56,12 +53,12 @@ class Recorder:
 
     async def record(self, exchange: Exchange) -> None:
         """Return when the events of `exchange` are kept; raise what the sink raises."""
-        await self.keep(events(exchange, self.policy))
+        await self.keep(record(exchange, self.policy))
 
-    async def keep(self, made: Sequence[Json]) -> None:
+    async def keep(self, events: Sequence[bytes]) -> None:
         """Return when these events are kept; raise what the sink raises."""
-        if made:
-            await self.sink.record([_encode(event) for event in made])
+        if events:
+            await self.sink.record(events)
 
     async def try_to_record(self, exchange: Exchange) -> None:
         """Record where nobody can be told of a failure: it is logged and counted in `lost`."""
@@ -70,9 +67,6 @@ class Recorder:
         except Exception:
             self.lost += 1
             log.exception("the events of an exchange were not recorded")
-
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def fhir_server(base: str, device: str = "") -> Machine:

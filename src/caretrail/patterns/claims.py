@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -12,44 +12,46 @@ if TYPE_CHECKING:
     from caretrail.fhir.audit_event import AuditEvent
     from caretrail.patterns.observation import Json
 
+_encoder: Final = msgspec.json.Encoder()
 # What XML, and so FHIR's string, cannot hold.
-_CONTROLS = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}
+_CONTROLS: Final = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}
 
 
-def settled(event: Json) -> Json:
-    """Return the event as valid R4 that claims what it meets, and nothing else.
+def settled(event: Json) -> bytes:
+    """Return the event as the JSON of valid R4 that claims what it meets, and nothing else.
 
     Its texts come from requests, so they may hold anything; no event is lost over one of them.
     """
-    parsed = _parsed(event)
+    body = _encoded(event)
+    parsed = _parsed(body)
     if parsed is None:
         event = _clean(event)
-        parsed = _read(event)
+        body = _encoder.encode(event)
+        parsed = audit_event.read(body)
     unmet = profiles.unmet(parsed)
-    if unmet:
-        met = [url for url in profiles.claimed(parsed) if url not in unmet]
-        meta = {name: value for name, value in event["meta"].items() if name != "profile"}
-        if met:
-            meta["profile"] = met
-        event = {name: meta if name == "meta" else value for name, value in event.items()}
-        if not meta:
-            del event["meta"]
-    return event
+    return _encoder.encode(_without(event, unmet)) if unmet else body
 
 
-def _parsed(event: Json) -> AuditEvent | None:
+def _without(event: Json, unmet: tuple[str, ...]) -> Json:
+    met = [url for url in event["meta"]["profile"] if url not in unmet]
+    if met:
+        return {**event, "meta": {**event["meta"], "profile": met}}
+    return {name: value for name, value in event.items() if name != "meta"}
+
+
+def _encoded(event: Json) -> bytes:
     try:
-        body = msgspec.json.encode(event)
-    except UnicodeEncodeError:  # Half a surrogate pair.
-        return None
+        return _encoder.encode(event)
+    except UnicodeEncodeError:  # Half a surrogate pair, which `_clean` takes out.
+        return b""
+
+
+def _parsed(body: bytes) -> AuditEvent | None:
+    """Return the event, or None if it is not valid; what is ordinary takes the short way."""
     parsed = audit_event.decode(body)
-    if parsed is not None or validation.problems(body):
-        return parsed
-    return audit_event.read(body)
-
-
-def _read(event: Json) -> AuditEvent:
-    return audit_event.read(msgspec.json.encode(event))
+    if parsed is None and body and not validation.problems(body):
+        return audit_event.read(body)
+    return parsed
 
 
 def _clean(node: Any) -> Any:

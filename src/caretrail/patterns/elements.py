@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from caretrail.patterns import codes
 
@@ -13,12 +14,16 @@ if TYPE_CHECKING:
     from caretrail.patterns.codes import Code
     from caretrail.patterns.observation import Json, Machine, Observation
 
+_CODES_MAX: Final = 4_096  # Roles and labels are a site's own.
+
 
 def present(members: Json) -> Json:
     """Return `members` without those that are None or empty, which JSON in FHIR must not hold."""
     return {name: value for name, value in members.items() if value or value is False}
 
 
+# The same few codes are in every event; whoever changes what these return changes all events.
+@lru_cache(maxsize=_CODES_MAX)
 def coding(code: Code) -> Json:
     """Return a Coding."""
     system, value, display = code
@@ -29,6 +34,7 @@ def coding(code: Code) -> Json:
     return found
 
 
+@lru_cache(maxsize=_CODES_MAX)
 def concept(*concept_codes: Code) -> Json:
     """Return a CodeableConcept: the same thing in one or more systems."""
     return {"coding": [coding(code) for code in concept_codes]}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from caretrail.limits import BUNDLE_ENTRIES_MAX
 from caretrail.patterns import literal

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +29,10 @@ REQUEST_HEADERS: Final = (
 RESPONSE_HEADERS: Final = ("content-type", "content-location", "etag", "location")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """Who asked, for whom and why, as far as somebody who may be believed has said so.
 
     `client` names the application where the credential does not. `launch_patient` is the SMART
@@ -48,20 +52,21 @@ class Identity:
 NOBODY: Final = Identity()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One half of an exchange: its headers of interest, by lower-case name, and its body.
 
     `is_whole` is false where more bytes passed than were kept; those that were are the first.
     """
 
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = _NO_HEADERS
     body: bytes = b""
     is_whole: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+_NO_MESSAGE: Final = Message()
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked, what came of it, between whom and when.
 
     `path` is relative to the FHIR base and begins without a slash, `query` is what follows the
@@ -74,8 +79,8 @@ class Exchange:
     end: str
     server: Machine
     query: str = ""
-    request: Message = field(default_factory=Message)
-    response: Message = field(default_factory=Message)
+    request: Message = _NO_MESSAGE
+    response: Message = _NO_MESSAGE
     status: int = 0
     failure: Failure = ""
     address: str = ""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from caretrail.limits import RELATED_ENTITIES_MAX
 from caretrail.patterns import codes, literal, security
@@ -24,7 +25,7 @@ def job_events(
     start: str,
     patients: Sequence[str],
     touched: Sequence[str],
-) -> list[Json]:
+) -> list[bytes]:
     """Return one event a patient, or one; it ends when the observation is recorded.
 
     What the job touched without a patient being named for it stands in the first event, and where

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from caretrail.patterns import codes
 
 if TYPE_CHECKING:
@@ -49,8 +51,7 @@ class User:
         return str(self.who.get("reference", "")).startswith("Patient/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a party saw happen; what is not known stays None.
 
     `interaction` is a row of `rest.PATTERNS` and "" for what is not REST, `operation` the name of

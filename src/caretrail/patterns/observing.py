@@ -184,12 +184,13 @@ def _answered(exchange: Exchange, answer: Any) -> literal.Literal | None:
         if (named := literal.parse(headers.get(name), base)) is not None:
             return named
     etag = _ETAG.fullmatch(headers.get("etag", ""))
-    named, version = literal.parse(exchange.path), ""
+    text, version = exchange.path, ""
     if isinstance(answer, dict) and answer.get("resourceType") != "OperationOutcome":
-        named = literal.parse(f"{answer.get('resourceType')}/{answer.get('id')}")
+        text = f"{answer.get('resourceType')}/{answer.get('id')}"
         meta = answer.get("meta")
         own = meta.get("versionId") if isinstance(meta, dict) else None
         version = own if isinstance(own, str) else ""
+    named = literal.parse(text)
     if named is None:
         return None
     return named._replace(version=etag[1] if etag else version)

@@ -6,8 +6,11 @@ transaction leaves one for the whole and those of its entries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from caretrail.limits import PATIENT_EVENTS_MAX, RELATED_ENTITIES_MAX
 from caretrail.patterns import codes, entries, observing, rest, results
@@ -44,7 +47,7 @@ class Policy:
     redaction: Redaction = field(default_factory=Redaction)
 
 
-def events(exchange: Exchange, policy: Policy = Policy()) -> list[Json]:
+def record(exchange: Exchange, policy: Policy) -> list[bytes]:
     """Return the events of an exchange: valid R4, with the BALP profiles that each meets.
 
     There is at least one, whatever the exchange holds, unless a rule excludes it.
@@ -55,6 +58,11 @@ def events(exchange: Exchange, policy: Policy = Policy()) -> list[Json]:
     else:
         made = _of(exchange, row, target, policy)
     return [settled(policy.redaction.redacted(event)) for event in made]
+
+
+def events(exchange: Exchange, policy: Policy | None = None) -> list[Json]:
+    """Return what `record` makes, for those who want to look into it."""
+    return [msgspec.json.decode(body) for body in record(exchange, policy or Policy())]
 
 
 def _of_bundle(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from caretrail.patterns import codes
 from caretrail.patterns.agents import policy_of, user_agents, user_of

@@ -64,6 +64,8 @@ PATIENT_EVENTS_MAX: Final = 1_000
 # Extra entities of an event that name results; an event with so many has some 12 KB.
 RELATED_ENTITIES_MAX: Final = 100
 SECURITY_LABELS_MAX: Final = 20  # More than any resource of the guides carries.
+# Shapes of events that are known to be sound, of 1 KB each; a day of a hospital has some hundreds.
+EVENT_SHAPES_MAX: Final = 4_096
 # An X-Request-Id that is longer, or not visible ASCII, is replaced by one of ours.
 REQUEST_ID_CHARACTERS_MAX: Final = 128
 # Addresses of running exports that a process remembers, the oldest forgotten first.

@@ -116,6 +116,9 @@ def _held(exchange: Exchange, row: Interaction, target: Target, answer: Any) -> 
         return Found(was_read=not ("json" in kind or "xml" in kind))
     if target.operation == _GRAPH:
         return results.of_graph(answer, base)
+    if row.pattern not in LISTING:
+        patients = list(subjects.of_resource(answer, base))
+        return Found(patients=patients, labels=results.labels(answer))
     return results.of_answer(answer, base)
 
 

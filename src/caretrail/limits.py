@@ -94,3 +94,24 @@ WITNESS_SECONDS_BETWEEN: Final = 1.0
 ANCHOR_SECONDS: Final = 3_600.0
 # How long a post may wait for the checkpoint that covers it before it is answered without.
 RECEIPT_SECONDS_MAX: Final = 15.0
+# Capture: what is kept of one body to find the patients in it; a page of 1,000 resources is 3 MB.
+CAPTURE_BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+# A Bundle in a Bundle in a Bundle is all that is looked for: a batch, its answer, a document.
+BUNDLE_NESTING_MAX: Final = 4
+# In clear beside the raw request, which may be longer.
+QUERY_TEXT_CHARACTERS_MAX: Final = 4_096
+# Events of one exchange, one a patient; the patients past it share events that only name them.
+PATIENT_EVENTS_MAX: Final = 1_000
+# Extra entities of an event that name results; an event with so many has some 12 KB.
+RELATED_ENTITIES_MAX: Final = 100
+SECURITY_LABELS_MAX: Final = 20  # More than any resource of the guides carries.
+# Shapes of events that are known to be sound, of 1 KB each; a day of a hospital has some hundreds.
+EVENT_SHAPES_MAX: Final = 4_096
+# An X-Request-Id that is longer, or not visible ASCII, is replaced by one of ours.
+REQUEST_ID_CHARACTERS_MAX: Final = 128
+# Addresses of running exports that a process remembers, the oldest forgotten first.
+EXPORT_ADDRESSES_MAX: Final = 10_000
+# Sending events: tries, and the longest wait between two of them.
+SEND_ATTEMPTS_MAX: Final = 6
+SEND_WAIT_SECONDS_MAX: Final = 10.0
+SEND_SECONDS_MAX: Final = 10.0  # One try; a repository commits in milliseconds.

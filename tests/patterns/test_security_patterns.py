@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
-from test_rest_patterns import SEEN
+from msgspec.structs import replace
 
 from caretrail.fhir import decoding, profiles
 from caretrail.patterns import codes, security
 from caretrail.patterns.observation import Machine, identified, reference
+from tests.patterns.test_rest_patterns import SEEN
 
 ELSEWHERE = Machine(
     who=identified("insurer.example"), address="https://insurer.example", address_type="5"
@@ -21,7 +21,9 @@ CONSENT = reference("Consent/1")
 EVENTS = {
     "login": (security.login(SEEN), "110114", "110122"),
     "failed login": (
-        security.login(replace(SEEN, outcome="4", outcome_text="the password is wrong", jti=None)),
+        security.login(
+            replace(SEEN, outcome="4", outcome_text="the password is wrong", credential=None)
+        ),
         "110114",
         "110122",
     ),
@@ -56,7 +58,7 @@ EVENTS = {
     ),
     "deny": (
         security.consent_decision(
-            replace(SEEN, outcome="8", outcome_text="the consent was withdrawn", jti=None),
+            replace(SEEN, outcome="8", outcome_text="the consent was withdrawn", credential=None),
             organization=HOSPITAL,
             consent=CONSENT,
         ),

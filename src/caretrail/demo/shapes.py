@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from caretrail.demo.cast import HOST
 from caretrail.patterns import codes, rest, security
 from caretrail.patterns.codes import Code
+from caretrail.patterns.credential import OAuthToken
 from caretrail.patterns.observation import Machine, Observation, User, identified, reference
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ _USERS: Final = {
     PORTAL: User(who=reference("Patient/%(user_id)s"), name="%(user_name)s"),
     SYSTEM: None,
 }
+_TOKEN: Final = OAuthToken(id="%(jti)s")
 _PATIENT: Final = reference("Patient/%(patient_id)s")
 _LOG: Final = identified("audit-log", system=f"https://{HOST}/systems")
 _CONSENT: Final = reference("Consent/%(consent_id)s")
@@ -82,10 +84,10 @@ def interaction(
         labels=_SENSITIVE if sensitive else (),
         query=b"%(query)s" if searches else None,
         query_text="%(query_text)s" if searches else None,
-        jti="%(jti)s",
+        credential=_TOKEN,
         **_circumstances(_FHIR_SERVER, failed=failed),
     )
-    return _text(rest.BY_INTERACTION[code](observed))
+    return _text(rest.event(observed))
 
 
 # The security events of the play: what they are called in it, and the pattern that makes them.
@@ -151,7 +153,7 @@ def security_event(name: str, *, failed: bool = False) -> str:
         resource=_WITH_RESOURCE.get(name),
         query=b"%(query)s" if name == "log-used" else None,
         query_text="%(query_text)s" if name == "log-used" else None,
-        jti="%(jti)s" if issues_token else None,
+        credential=_TOKEN if issues_token else None,
         **_circumstances(server, failed=failed),
     )
     return _text(pattern(observed))

@@ -9,7 +9,7 @@ from caretrail.demo import names, shapes
 from caretrail.demo.cast import patient_id, safe, scatter, uuid
 from caretrail.demo.rhythm import HOUR_MILLISECONDS, Rota, instant
 from caretrail.demo.shapes import FHIR_BASE, PORTAL, STAFF, SYSTEM
-from caretrail.patterns.rest import BY_INTERACTION
+from caretrail.patterns.rest import PATTERNS
 
 if TYPE_CHECKING:
     from random import Random
@@ -118,7 +118,7 @@ class Traffic:
         person = team[_rank(random, len(team), self._staff_zipf)]
         fields = self._fields(random, milliseconds, person)
         failed = random.random() < self._failures
-        if kind in BY_INTERACTION:
+        if kind in PATTERNS:
             return self._interaction(random, kind, fields, failed=failed)
         return self._security(random, kind, fields, failed=failed)
 

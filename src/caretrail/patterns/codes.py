@@ -14,7 +14,8 @@ class Code(NamedTuple):
 
 
 BALP: Final = "https://profiles.ihe.net/ITI/BALP"
-BASIC_AUDIT: Final = f"{BALP}/StructureDefinition/IHE.BasicAudit."
+PROFILES: Final = f"{BALP}/StructureDefinition/"
+BASIC_AUDIT: Final = f"{PROFILES}IHE.BasicAudit."
 DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 THO: Final = "http://terminology.hl7.org/CodeSystem"
 INTERACTION: Final = "http://hl7.org/fhir/restful-interaction"
@@ -28,8 +29,10 @@ REST: Final = Code(f"{THO}/audit-event-type", "rest", "Restful Operation")
 APPLICATION_ACTIVITY: Final = Code(DCM, "110100", "Application Activity")
 AUDIT_LOG_USED: Final = Code(DCM, "110101", "Audit Log Used")
 EXPORT: Final = Code(DCM, "110106", "Export")
+IMPORT: Final = Code(DCM, "110107", "Import")
 SECURITY_ALERT: Final = Code(DCM, "110113", "Security Alert")
 USER_AUTHENTICATION: Final = Code(DCM, "110114", "User Authentication")
+
 
 # AuditEvent.subtype
 APPLICATION_START: Final = Code(DCM, "110120", "Application Start")
@@ -39,6 +42,9 @@ LOGOUT: Final = Code(DCM, "110123", "Logout")
 EMERGENCY_OVERRIDE_STARTED: Final = Code(DCM, "110127", "Emergency Override Started")
 EMERGENCY_OVERRIDE_STOPPED: Final = Code(DCM, "110138", "Emergency Override Stopped")
 USER_ATTRIBUTES_CHANGED: Final = Code(DCM, "110137", "User Security Attributes Changed")
+RECORDING_STOPPED: Final = Code(DCM, "110133", "Audit Recording Stopped")
+RECORDING_STARTED: Final = Code(DCM, "110134", "Audit Recording Started")
+TOKEN_REQUEST: Final = Code("urn:ihe:event-type-code", "ITI-71", "Get Access Token")
 CONSENT_DECISION: Final = Code(f"{BALP}/CodeSystem/AuthZsubType", "AuthZ-Consent", "Consent")
 DISCLOSE: Final = Code(f"{THO}/iso-21089-lifecycle", "disclose", "Disclose Record Lifecycle Event")
 
@@ -53,10 +59,15 @@ CUSTODIAN: Final = Code(f"{THO}/provenance-participant-type", "custodian")
 RECIPIENT: Final = Code(f"{THO}/v3-ParticipationType", "IRCP")
 AUTHOR: Final = Code(f"{THO}/v3-ParticipationType", "AUT")
 PATIENT_USER: Final = Code(f"{THO}/v3-RoleClass", "PAT")
+AGENT: Final = Code(f"{THO}/v3-RoleClass", "AGNT")  # Acts on behalf of another.
 PROVIDER: Final = Code(f"{THO}/v3-RoleClass", "PROV")
 HUMAN: Final = Code(f"{THO}/extra-security-role-type", "humanuser")
 AUTHORIZER: Final = Code(f"{THO}/extra-security-role-type", "authserver")
 RECORD_KEEPER: Final = Code(SNOMED, "159541003")  # BALP: a disclosure's custodian.
+RELEASER: Final = Code(SNOMED, "429577009")  # BALP: a disclosure's authorizer.
+HOME_COMMUNITY: Final = Code("urn:ihe:iti:xca:2010", "homeCommunityId")
+SAML_USER: Final = Code(f"{BALP}/CodeSystem/UserAgentTypes", "UserSamlAgent")
+AUTHORIZATION_SERVICE: Final = Code(f"{BALP}/CodeSystem/UserAgentTypes", "AuthzOauthService")
 OAUTH_USER: Final = Code(f"{BALP}/CodeSystem/UserAgentTypes", "UserOauthAgent")
 
 # AuditEvent.source.type
@@ -67,6 +78,7 @@ SECURITY_SERVER: Final = Code(f"{THO}/security-source-type", "6")
 # AuditEvent.entity.type
 PERSON: Final = Code(f"{THO}/audit-entity-type", "1")
 SYSTEM_OBJECT: Final = Code(f"{THO}/audit-entity-type", "2")
+OTHER: Final = Code(f"{THO}/audit-entity-type", "4")
 REQUEST: Final = Code(f"{BALP}/CodeSystem/BasicAuditEntityType", "XrequestId")
 CONSENT: Final = Code(RESOURCE_TYPES, "Consent")
 
@@ -75,8 +87,27 @@ PATIENT: Final = Code(f"{THO}/object-role", "1")
 REPORT: Final = Code(f"{THO}/object-role", "3")
 DOMAIN_RESOURCE: Final = Code(f"{THO}/object-role", "4")
 USER: Final = Code(f"{THO}/object-role", "6")
+JOB: Final = Code(f"{THO}/object-role", "20")
 SECURITY_RESOURCE: Final = Code(f"{THO}/object-role", "13")
 QUERY: Final = Code(f"{THO}/object-role", "24")
+
+# Kinds of other identifiers of a user, in BALP's extension for them.
+OTHER_ID: Final = f"{BALP}/StructureDefinition/ihe-otherId"
+ASSURANCE_LEVEL: Final = f"{BALP}/StructureDefinition/ihe-assuranceLevel"
+SAML_SUBJECT_ID: Final = Code(f"{BALP}/CodeSystem/OtherIdentifierTypes", "SAML-subject-id")
+NATIONAL_PROVIDER: Final = Code(f"{THO}/v2-0203", "NPI")
+PROVIDER_NUMBER: Final = Code(f"{THO}/v2-0203", "PRN")
+
+# AuditEvent.entity.detail.type of a consent (IHE XUA).
+CONSENT_POLICY: Final = "urn:ihe:iti:xua:2012:acp"
+CONSENT_PATIENT: Final = "urn:oasis:names:tc:xacml:2.0:resource:resource-id"
+# W3C Trace Context names no URN for its trace-id.
+TRACE_ID: Final = "https://www.w3.org/TR/trace-context/#trace-id"
+
+
+def resource_type(name: str) -> Code:
+    """Return the code of a resource type, for an object that is not the event's main one."""
+    return Code(RESOURCE_TYPES, name)
 
 
 def purpose(code: str) -> Code:

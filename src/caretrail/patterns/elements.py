@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from caretrail.patterns import codes
 
@@ -13,17 +14,27 @@ if TYPE_CHECKING:
     from caretrail.patterns.codes import Code
     from caretrail.patterns.observation import Json, Machine, Observation
 
+_CODES_MAX: Final = 4_096  # Roles and labels are a site's own.
+
 
 def present(members: Json) -> Json:
     """Return `members` without those that are None or empty, which JSON in FHIR must not hold."""
-    return {name: value for name, value in members.items() if value not in (None, [], {}, "")}
+    return {name: value for name, value in members.items() if value or value is False}
 
 
+# The same few codes are in every event; whoever changes what these return changes all events.
+@lru_cache(maxsize=_CODES_MAX)
 def coding(code: Code) -> Json:
     """Return a Coding."""
-    return present(code._asdict())
+    system, value, display = code
+    found = {"system": system} if system else {}
+    found["code"] = value
+    if display:
+        found["display"] = display
+    return found
 
 
+@lru_cache(maxsize=_CODES_MAX)
 def concept(*concept_codes: Code) -> Json:
     """Return a CodeableConcept: the same thing in one or more systems."""
     return {"coding": [coding(code) for code in concept_codes]}
@@ -36,7 +47,7 @@ def concepts(concept_codes: Sequence[Code]) -> list[Json]:
 
 def machine_agent(machine: Machine, *types: Code) -> Json:
     """Return the agent of a client or server, which is never the requestor."""
-    network = {"address": machine.address, "type": machine.address_type}
+    network = {"address": machine.address, "type": machine.address_type} if machine.address else {}
     return present(
         {
             "type": concept(*types),
@@ -48,33 +59,6 @@ def machine_agent(machine: Machine, *types: Code) -> Json:
     )
 
 
-def user_agent(observation: Observation, *types: Code) -> list[Json]:
-    """Return the agent of the user, with its token where there is one; [] without a user.
-
-    A token without a user is the client's own: it acts for itself (OAuth client credentials), in
-    an agent beside the client's, because a token's agent has no network (BALP OAuth Minimal).
-    """
-    user, jti = observation.user, observation.jti
-    if user is None:
-        who = observation.client.who
-        agent = {"type": concept(codes.OAUTH_USER), "who": who, "requestor": True}
-        return [{**agent, "policy": [codes.JTI + jti]}] if jti else []
-    if jti:
-        types = (*types, codes.OAUTH_USER)
-    if user.is_patient:
-        types = (*types, codes.PATIENT_USER)
-    agent = {
-        "type": concept(*types),
-        "role": concepts(user.roles),
-        "who": user.who,
-        "name": user.name,
-        "requestor": True,
-        "policy": [codes.JTI + jti] if jti else [],
-        "purposeOfUse": concepts(observation.purposes),
-    }
-    return [present(agent)]
-
-
 def source(observation: Observation, server_type: Code = codes.APPLICATION_SERVER) -> Json:
     """Return who recorded the event: the client or the server."""
     recorder = observation.client if observation.by_client else observation.server
@@ -82,26 +66,59 @@ def source(observation: Observation, server_type: Code = codes.APPLICATION_SERVE
     return present({"site": observation.site, "observer": recorder.who, "type": [coding(kind)]})
 
 
-def request_entity(request_id: str | None) -> list[Json]:
-    """Return the X-Request-Id's entity: what joins the events of one HTTP exchange (BALP)."""
-    if request_id is None:
+def request_entity(observation: Observation) -> list[Json]:
+    """Return the X-Request-Id's entity: what joins the events of one HTTP exchange (BALP).
+
+    `part` sets apart the events of one exchange: without it two equal entries of a batch would
+    look like one event that was sent twice. A reason stands here where there is no patient.
+    """
+    if observation.request_id is None:
         return []
-    return [{"what": {"identifier": {"value": request_id}}, "type": coding(codes.REQUEST)}]
+    reason = observation.reason if observation.patient is None else None
+    entity = {
+        "what": {"identifier": {"value": observation.request_id}},
+        "type": coding(codes.REQUEST),
+        "detail": detail_list({"part": observation.part, "reason": reason}),
+    }
+    return [present(entity)]
 
 
-def patient_entity(patient: Json | None) -> list[Json]:
+def trace_entity(trace_id: str | None) -> list[Json]:
+    """Return the entity of the trace that the exchange was a part of (W3C Trace Context)."""
+    if trace_id is None:
+        return []
+    what = {"identifier": {"system": codes.TRACE_ID, "value": trace_id}}
+    return [{"what": what, "type": coding(codes.OTHER), "name": "trace-id"}]
+
+
+def patient_entity(patient: Json | None, reason: str | None = None) -> list[Json]:
     """Return the entity of the patient whose data these are; [] where none is known."""
     if patient is None:
         return []
-    return [{"what": patient, "type": coding(codes.PERSON), "role": coding(codes.PATIENT)}]
+    entity = {
+        "what": patient,
+        "type": coding(codes.PERSON),
+        "role": coding(codes.PATIENT),
+        "detail": detail_list({"reason": reason}),
+    }
+    return [present(entity)]
 
 
-def query_entity(query: bytes | None, text: str | None, labels: Sequence[Code] = ()) -> list[Json]:
-    """Return the entity of a search: the raw request, and in clear what was understood of it."""
+def query_entity(
+    query: bytes | None,
+    text: str | None,
+    *,
+    labels: Sequence[Code] = (),
+    kind: Code = codes.SYSTEM_OBJECT,
+) -> list[Json]:
+    """Return the entity of a search: the raw request, and in clear what was understood of it.
+
+    Beside an object of the system, which BALP lets be the only one of its type, `kind` is OTHER.
+    """
     if query is None:
         return []
     entity = {
-        "type": coding(codes.SYSTEM_OBJECT),
+        "type": coding(kind),
         "role": coding(codes.QUERY),
         "securityLabel": [coding(label) for label in labels],
         "description": text,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from caretrail.patterns import codes
 
 if TYPE_CHECKING:
     from caretrail.patterns.codes import Code
+    from caretrail.patterns.credential import Credential
 
 Json = dict[str, Any]
 
@@ -48,20 +51,25 @@ class User:
         return str(self.who.get("reference", "")).startswith("Patient/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Something that a party saw happen; what is not known stays None.
 
-    `interaction` is a code of restful-interaction and "" for what is not REST. `query` is the raw
-    request as received, `query_text` the understood part of it. `jti` is the id of the access
-    token, `patient` the subject of the data, also where the user is that patient.
+    `interaction` is a row of `rest.PATTERNS` and "" for what is not REST, `operation` the name of
+    an operation such as `$everything`. `query` is the raw request as received, `query_text` the
+    understood part of it. `patient` is the subject of the data, also where the user is that
+    patient; `reason` is what was said when the glass was broken. `part` says which of several
+    events of one exchange this is, and `related` holds further entities, ready made.
     """
 
     recorded: str
     client: Machine
     server: Machine
     interaction: str = ""
+    operation: str | None = None
     user: User | None = None
+    credential: Credential | None = None
+    organization: Json | None = None
+    on_behalf_of: Json | None = None
     patient: Json | None = None
     resource: Json | None = None
     resource_role: Code = codes.DOMAIN_RESOURCE
@@ -69,8 +77,11 @@ class Observation:
     query: bytes | None = None
     query_text: str | None = None
     request_id: str | None = None
-    jti: str | None = None
+    trace_id: str | None = None
+    part: str | None = None
+    related: tuple[Json, ...] = ()
     purposes: tuple[Code, ...] = ()
+    reason: str | None = None
     outcome: str = "0"
     outcome_text: str | None = None
     site: str | None = None

@@ -1,14 +1,15 @@
-"""FHIR REST interactions: BALP Create, Read, Update, Delete, Query, and their Patient variants.
+"""FHIR REST interactions: BALP's five patterns, and base R4 where BALP has none (BALP 4, 14).
 
-Each is combined with OAUTHaccessTokenUse.Minimal where the token's id is known. An event claims
-only what it meets: a failure, or an object that nobody could name, has the shape and no profile.
+Each is combined with the profile of the credential that was used. An event claims only what it can
+meet: a failure, or an object that nobody could name, has the shape and no profile.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.patterns import codes
+from caretrail.patterns.agents import client_agent, consent_entity, user_agents
 from caretrail.patterns.codes import Code
 from caretrail.patterns.elements import (
     coding,
@@ -20,106 +21,123 @@ from caretrail.patterns.elements import (
     query_entity,
     request_entity,
     source,
-    user_agent,
+    trace_entity,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from caretrail.patterns.observation import Json, Observation
 
 
-def create(observation: Observation) -> Json:
-    """BALP Create or PatientCreate: the data flow from the client to the server."""
-    agents = _agents(observation, codes.SOURCE, codes.DESTINATION, codes.AUTHOR)
-    return _event(observation, "Create", "C", agents, _data(observation))
+class Flow(NamedTuple):
+    """Which way the data went: the codes of client, server and user (BALP 11, directions)."""
+
+    client: Code
+    server: Code
+    user: Code
 
 
-def read(observation: Observation) -> Json:
-    """BALP Read or PatientRead: the data flow from the server to the client."""
-    agents = _agents(observation, codes.DESTINATION, codes.SOURCE, codes.RECIPIENT)
-    return _event(observation, "Read", "R", agents, _data(observation))
+# What is pushed flows to the server, what is read to the client; a search's parameters flow to the
+# server; a deletion moves nothing, the server is the custodian.
+_PUSHED: Final = Flow(codes.SOURCE, codes.DESTINATION, codes.AUTHOR)
+_READ: Final = Flow(codes.DESTINATION, codes.SOURCE, codes.RECIPIENT)
+_ASKED: Final = Flow(codes.SOURCE, codes.DESTINATION, codes.RECIPIENT)
+_DELETED: Final = Flow(codes.APPLICATION, codes.CUSTODIAN, codes.AUTHOR)
 
 
-def update(observation: Observation) -> Json:
-    """BALP Update or PatientUpdate; `resource` should name the new version."""
-    agents = _agents(observation, codes.SOURCE, codes.DESTINATION, codes.AUTHOR)
-    return _event(observation, "Update", "U", agents, _data(observation))
+class Pattern(NamedTuple):
+    """How an interaction is recorded; `code` is of restful-interaction, `profile` BALP's name."""
+
+    code: str
+    action: str
+    flow: Flow
+    profile: str = ""
+    type: Code = codes.REST
 
 
-def delete(observation: Observation) -> Json:
-    """BALP Delete or PatientDelete: no data flow, the server is their custodian."""
-    agents = _agents(observation, codes.APPLICATION, codes.CUSTODIAN, codes.AUTHOR)
-    return _event(observation, "Delete", "D", agents, _data(observation))
-
-
-def query(observation: Observation) -> Json:
-    """BALP Query or PatientQuery: the search parameters flow from the client to the server."""
-    agents = _agents(observation, codes.SOURCE, codes.DESTINATION, codes.RECIPIENT)
-    entity = query_entity(observation.query, observation.query_text, observation.labels)
-    return _event(observation, "Query", "E", agents, entity)
-
-
-# The interactions of restful-interaction that BALP has a pattern for.
-BY_INTERACTION: Final[dict[str, Callable[[Observation], Json]]] = {
-    "create": create,
-    "read": read,
-    "vread": read,
-    "update": update,
-    "patch": update,
-    "delete": delete,
-    "search": query,
-    "search-type": query,
-    "search-system": query,
+PATTERNS: Final[dict[str, Pattern]] = {
+    "create": Pattern("create", "C", _PUSHED, "Create"),
+    "read": Pattern("read", "R", _READ, "Read"),
+    "vread": Pattern("vread", "R", _READ, "Read"),
+    "update": Pattern("update", "U", _PUSHED, "Update"),
+    "patch": Pattern("patch", "U", _PUSHED, "Update"),
+    "delete": Pattern("delete", "D", _DELETED, "Delete"),
+    "search": Pattern("search", "E", _ASKED, "Query"),
+    "search-type": Pattern("search-type", "E", _ASKED, "Query"),
+    "search-system": Pattern("search-system", "E", _ASKED, "Query"),
+    # From here on BALP is silent.
+    "create-found": Pattern("create", "C", _PUSHED),  # A conditional one that made nothing.
+    "history-instance": Pattern("history-instance", "R", _READ),
+    "history-type": Pattern("history-type", "R", _READ),
+    "history-system": Pattern("history-system", "R", _READ),
+    "capabilities": Pattern("capabilities", "R", _READ),
+    "operation": Pattern("operation", "E", _ASKED),
+    "batch": Pattern("batch", "E", _PUSHED),
+    "transaction": Pattern("transaction", "E", _PUSHED),
+    "export-file": Pattern("", "R", _READ, type=codes.EXPORT),
+    "import": Pattern("operation", "C", _PUSHED, type=codes.IMPORT),
+    "delivery": Pattern("", "R", _PUSHED, type=codes.EXPORT),
+    "unknown": Pattern("", "E", _ASKED),
 }
 
 
-def _event(
-    observation: Observation, pattern: str, action: str, agents: list[Json], data: list[Json]
-) -> Json:
-    assert BY_INTERACTION[observation.interaction].__name__ == pattern.lower()
+def event(observation: Observation) -> Json:
+    """Return the AuditEvent of an interaction; `observation.interaction` names its pattern.
+
+    `meta.profile` holds what such an event can meet; `claims` has the last word.
+    """
+    pattern = PATTERNS[observation.interaction]
     # Without a user the purpose is the event's; with one it is his (BALP: agent:user).
-    purposes = () if observation.user else observation.purposes
-    event = {
+    users = user_agents(observation, pattern.flow.user)
+    is_named = any("purposeOfUse" in agent for agent in users)
+    subtype = [coding(Code(codes.INTERACTION, pattern.code))] if pattern.code else []
+    if observation.operation:
+        subtype.append({"code": observation.operation})
+    entities = _objects(observation)
+    profiles = _claims(observation, pattern, is_complete=bool(entities))
+    made = {
         "resourceType": "AuditEvent",
-        "meta": _claims(observation, pattern) if data else None,
-        "type": coding(codes.REST),
-        "subtype": [coding(Code(codes.INTERACTION, observation.interaction))],
-        "action": action,
+        "meta": {"profile": profiles} if profiles else None,
+        "type": coding(pattern.type),
+        "subtype": subtype,
+        "action": pattern.action,
         "recorded": observation.recorded,
         "outcome": observation.outcome,
         "outcomeDesc": observation.outcome_text,
-        "purposeOfEvent": concepts(purposes),
-        "agent": agents,
+        "purposeOfEvent": [] if is_named else concepts(observation.purposes),
+        "agent": [
+            client_agent(observation, pattern.flow.client),
+            machine_agent(observation.server, pattern.flow.server),
+            *users,
+        ],
         "source": source(observation),
         "entity": [
-            *request_entity(observation.request_id),
-            *data,
-            *patient_entity(observation.patient),
+            *request_entity(observation),
+            *trace_entity(observation.trace_id),
+            *entities,
+            *patient_entity(observation.patient, observation.reason),
+            *consent_entity(observation.credential),
+            *observation.related,
         ],
     }
-    return present(event)
+    return present(made)
 
 
-def _claims(observation: Observation, pattern: str) -> Json | None:
+def _objects(observation: Observation) -> list[Json]:
+    """Return what was touched, and the criteria that found it; BALP allows one System Object."""
+    what = object_entity(observation.resource, observation.resource_role, labels=observation.labels)
+    kind = codes.OTHER if what else codes.SYSTEM_OBJECT
+    labels = () if what else observation.labels
+    text = observation.query_text
+    return [*what, *query_entity(observation.query, text, labels=labels, kind=kind)]
+
+
+def _claims(observation: Observation, pattern: Pattern, *, is_complete: bool) -> list[str]:
+    profiles = []
     # BALP's REST profiles fix outcome 0: a failure meets none of them.
-    if observation.outcome != "0":
-        return None
-    variant = "Patient" if observation.patient else ""
-    profiles = [f"{codes.BASIC_AUDIT}{variant}{pattern}"]
-    if observation.jti:
-        profiles.append(f"{codes.BASIC_AUDIT}OAUTHaccessTokenUse.Minimal")
-    return {"profile": profiles}
-
-
-def _agents(observation: Observation, client: Code, server: Code, user: Code) -> list[Json]:
-    return [
-        machine_agent(observation.client, client),
-        machine_agent(observation.server, server),
-        *user_agent(observation, user),
-    ]
-
-
-def _data(observation: Observation) -> list[Json]:
-    what, role = observation.resource, observation.resource_role
-    return object_entity(what, role, labels=observation.labels)
+    if pattern.profile and is_complete and observation.outcome == "0":
+        variant = "Patient" if observation.patient else ""
+        profiles.append(f"{codes.BASIC_AUDIT}{variant}{pattern.profile}")
+    # A token is used by a request that fails, too.
+    if observation.credential is not None:
+        profiles.append(observation.credential.profile)
+    return profiles

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from caretrail.patterns import codes
+from caretrail.patterns.agents import policy_of, user_agents, user_of
 from caretrail.patterns.elements import (
     coding,
     concept,
@@ -18,7 +20,6 @@ from caretrail.patterns.elements import (
     query_entity,
     request_entity,
     source,
-    user_agent,
 )
 from caretrail.patterns.observation import identified
 
@@ -51,7 +52,7 @@ def export(
 ) -> Json:
     """DICOM Export: data of `patients` patients left for `destination`."""
     agents = [
-        *user_agent(observation, codes.SOURCE, codes.HUMAN),
+        *user_agents(observation, codes.SOURCE, codes.HUMAN),
         machine_agent(observation.client, codes.APPLICATION),
         machine_agent(destination, codes.DESTINATION),
     ]
@@ -69,7 +70,7 @@ def application(observation: Observation, *, started: bool, version: str) -> Jso
     """DICOM Application Activity: the server of this observation started or stopped."""
     subtype = codes.APPLICATION_START if started else codes.APPLICATION_STOP
     agents = [machine_agent(observation.server, codes.APPLICATION)]
-    agents += user_agent(observation, codes.HUMAN)
+    agents += user_agents(observation, codes.HUMAN)
     what = identified("configuration", display="Configuration")
     entities = object_entity(what, codes.SECURITY_RESOURCE, details={"version": version})
     return _event(observation, codes.APPLICATION_ACTIVITY, subtype, "E", agents, entities)
@@ -103,15 +104,15 @@ def audit_log_used(observation: Observation) -> Json:
 def consent_decision(observation: Observation, *, organization: Json, consent: Json) -> Json:
     """BALP AuthZconsent: the authorization server permitted (outcome 0) or denied a token.
 
-    The server of the observation decided and records; `jti` names the token that it issued. The
+    The server of the observation decided and records; `credential` is the token that it issued. The
     profile closes the list of entities, so the X-Request-Id has no place in it.
     """
-    assert observation.user is not None
+    assert user_of(observation) is not None
     assert observation.patient is not None
     assert not observation.by_client
     agents = [
         machine_agent(observation.client, codes.APPLICATION),
-        *user_agent(replace(observation, jti=None), codes.RECIPIENT),
+        *user_agents(_unsigned(observation), codes.RECIPIENT),
         {"type": concept(codes.PROVIDER), "who": organization, "requestor": False},
         {"type": concept(codes.AUTHORIZER), "who": observation.server.who, "requestor": False},
     ]
@@ -120,31 +121,112 @@ def consent_decision(observation: Observation, *, organization: Json, consent: J
         *patient_entity(observation.patient),
         {"what": consent, "type": coding(codes.CONSENT)},
     ]
-    if observation.jti:
-        what = identified(codes.JTI + observation.jti)
+    if observation.credential is not None:
+        what = identified(*policy_of(observation.credential))
         entities.append({"what": what, "type": coding(codes.OAUTH_USER)})
     subtype, profile = codes.CONSENT_DECISION, "AuthZconsent"
-    return _event(
-        observation, codes.SECURITY_ALERT, subtype, "E", agents, entities, profile=profile
-    )
+    kind = codes.SECURITY_ALERT
+    return _event(observation, kind, subtype, "E", agents, entities, profile=profile, closed=True)
 
 
-def disclosure(observation: Observation, *, recipient: Machine, custodian: Json) -> Json:
+def token_request(observation: Observation) -> Json:
+    """BALP IUA.71: the server of the observation issued a token; `query` is the request for it.
+
+    The profile allows three agents and one entity. A refusal has the shape and claims nothing.
+    """
+    agents = [
+        machine_agent(observation.client, codes.APPLICATION),
+        machine_agent(observation.server, codes.AUTHORIZATION_SERVICE),
+        *user_agents(_unsigned(observation), codes.RECIPIENT),
+    ]
+    entities = query_entity(observation.query, observation.query_text)
+    profile = "IHE.IUA.71" if entities and observation.outcome == "0" else ""
+    kind, subtype = codes.USER_AUTHENTICATION, codes.TOKEN_REQUEST
+    return _event(observation, kind, subtype, "E", agents, entities, profile=profile, closed=True)
+
+
+def disclosure(
+    observation: Observation,
+    *,
+    recipient: Machine,
+    custodian: Json | None = None,
+    authorizer: Json | None = None,
+) -> Json:
     """BALP PrivacyDisclosure.Source: the server's data of one patient went to `recipient`."""
-    assert observation.patient is not None
-    assert observation.resource is not None
     agents = [
         machine_agent(observation.server, codes.SOURCE),
         machine_agent(recipient, codes.DESTINATION),
-        {"type": concept(codes.RECORD_KEEPER), "who": custodian, "requestor": False},
-        *user_agent(observation, codes.HUMAN),
+        *_release(custodian, authorizer),
+        *user_agents(observation, codes.HUMAN),
     ]
+    return _disclosed(observation, agents, codes.EXPORT, "R", "PrivacyDisclosure.Source")
+
+
+def disclosure_received(
+    observation: Observation,
+    *,
+    sender: Machine,
+    custodian: Json | None = None,
+    authorizer: Json | None = None,
+) -> Json:
+    """BALP PrivacyDisclosure.Recipient: data of one patient came from `sender` to the server."""
+    agents = [
+        machine_agent(sender, codes.SOURCE),
+        machine_agent(observation.server, codes.DESTINATION),
+        *_release(custodian, authorizer),
+        *user_agents(observation, codes.HUMAN),
+    ]
+    return _disclosed(observation, agents, codes.IMPORT, "C", "PrivacyDisclosure.Recipient")
+
+
+def audit_recording(observation: Observation, *, started: bool, reason: str, scope: str) -> Json:
+    """DICOM Security Alert, Audit Recording Started or Stopped: `scope` is what it is about."""
+    subtype = codes.RECORDING_STARTED if started else codes.RECORDING_STOPPED
+    what = identified("audit-recording", display="Audit recording")
+    details = {"reason": reason, "scope": scope}
+    entities = object_entity(what, codes.SECURITY_RESOURCE, details=details)
+    return _event(observation, codes.SECURITY_ALERT, subtype, "E", _people(observation), entities)
+
+
+def job(observation: Observation, *, name: str, start: str, end: str) -> Json:
+    """DICOM Application Activity: the server of the observation ran a job (object-role 20)."""
+    agents = [machine_agent(observation.server, codes.APPLICATION)]
+    agents += user_agents(observation, codes.HUMAN)
+    entities = [
+        *object_entity(identified(name, display=name), codes.JOB),
+        *patient_entity(observation.patient, observation.reason),
+        *observation.related,
+    ]
+    made = _event(observation, codes.APPLICATION_ACTIVITY, None, "E", agents, entities)
+    return {**made, "period": {"start": start, "end": end}}
+
+
+def _release(custodian: Json | None, authorizer: Json | None) -> list[Json]:
+    """Return who was responsible for the data, and who released them for the patient."""
+    agents = []
+    if custodian is not None:
+        agents.append({"type": concept(codes.RECORD_KEEPER), "who": custodian, "requestor": False})
+    if authorizer is not None:
+        agents.append({"type": concept(codes.RELEASER), "who": authorizer, "requestor": True})
+    return agents
+
+
+def _disclosed(
+    observation: Observation, agents: list[Json], kind: Code, action: str, profile: str
+) -> Json:
+    assert observation.patient is not None
+    assert observation.resource is not None
     entities = [
         *object_entity(observation.resource, codes.REPORT),
         *patient_entity(observation.patient),
     ]
-    profile = "PrivacyDisclosure.Source"
-    return _event(observation, codes.EXPORT, codes.DISCLOSE, "R", agents, entities, profile=profile)
+    return _event(observation, kind, codes.DISCLOSE, action, agents, entities, profile=profile)
+
+
+def _unsigned(observation: Observation) -> Observation:
+    """Return the observation with its user alone: these profiles name the other agents."""
+    user = user_of(observation)
+    return replace(observation, user=user, credential=None, organization=None, on_behalf_of=None)
 
 
 def _sign(observation: Observation, subtype: Code) -> Json:
@@ -154,7 +236,7 @@ def _sign(observation: Observation, subtype: Code) -> Json:
 
 def _people(observation: Observation) -> list[Json]:
     return [
-        *user_agent(observation, codes.HUMAN),
+        *user_agents(observation, codes.HUMAN),
         machine_agent(observation.client, codes.APPLICATION),
     ]
 
@@ -168,12 +250,14 @@ def _event(
     entities: list[Json],
     *,
     profile: str = "",
+    closed: bool = False,
 ) -> Json:
-    # AuthZconsent's entities are closed; everywhere else the exchange may be named.
-    request = [] if profile == "AuthZconsent" else request_entity(observation.request_id)
+    # Two profiles close the list of entities; everywhere else the exchange may be named.
+    request = [] if closed else request_entity(observation)
+    url = profile if profile.startswith("IHE.") else f"IHE.BasicAudit.{profile}"
     event = {
         "resourceType": "AuditEvent",
-        "meta": {"profile": [codes.BASIC_AUDIT + profile]} if profile else None,
+        "meta": {"profile": [codes.PROFILES + url]} if profile else None,
         "type": coding(kind),
         "subtype": [coding(subtype)] if subtype else [],
         "action": action,

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from caretrail.fhir.audit_event import AuditEvent
     from caretrail.search.query import Query
-    from caretrail.storage.contract import Proofs, Reads, Storage
+    from caretrail.storage.contract import Proofs, Quarantined, Reads, Storage
     from caretrail.tlog.tree import Tree
 
 __all__ = ["Page", "Refused", "Repository", "Sender", "Stats", "Stored", "Submission"]
@@ -191,6 +191,15 @@ class Repository:
         return await loop.run_in_executor(self._readers, lambda: ask(self._storage.searcher()))
 
     # What operations ask for.
+
+    async def quarantined(self, *, after: int, limit: int) -> list[Quarantined]:
+        """Return what was refused, from the number after `after` on."""
+        return await self._read(lambda reads: reads.quarantined(after=after, limit=limit))
+
+    @property
+    def origin(self) -> str:
+        """Return the log's name in its checkpoints."""
+        return self._storage.origin
 
     async def prove(self, ask: Callable[[Proofs], T]) -> T:
         """Return what is asked of the tree and its entries; the asking runs in a reader's thread."""

@@ -75,12 +75,18 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """One answer. A body of media type FHIR_JSON is a resource, which the router may rewrite."""
+    """One answer. A body of media type FHIR_JSON is a resource, which the router may rewrite.
+
+    With `lasting` it never changes and is about nobody: anyone on the way may keep it. `form`
+    is the format of a resource where the handler, and not the router, negotiates it.
+    """
 
     status: int
     body: bytes = b""
     headers: tuple[Header, ...] = ()
     media: bytes = FHIR_JSON
+    lasting: bool = False
+    form: Format | None = None
 
 
 FORM: Final = b"application/x-www-form-urlencoded"

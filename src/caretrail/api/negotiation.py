@@ -38,10 +38,14 @@ class Content(NamedTuple):
 
 
 class Preference(NamedTuple):
-    """What `Prefer` asks for: `returns` is "" when it does not say."""
+    """What `Prefer` asks for: `returns` is "" when it does not say.
+
+    `receipt` is "now" for a receipt at once, "wait" for one with its proof, else "".
+    """
 
     returns: str = ""
     strict: bool = False
+    receipt: str = ""
 
 
 _NO_PREFERENCE: Final = Preference()
@@ -144,7 +148,7 @@ def _content(header: bytes) -> Content:
 
 @lru_cache(256)
 def _preference(prefer: bytes) -> Preference:
-    returns, strict = "", False
+    returns, strict, receipt = "", False, ""
     # Preferences are separated by commas; many clients write semicolons instead.
     for item in prefer.decode("latin-1").replace(";", ",").split(","):
         name, _, value = (part.strip().strip('"').lower() for part in item.partition("="))
@@ -152,7 +156,9 @@ def _preference(prefer: bytes) -> Preference:
             returns = next((known for known in _RETURNS if known.lower() == value), returns)
         elif name == "handling":
             strict = value == "strict"
-    return Preference(returns, strict)
+        elif name == "caretrail-receipt":
+            receipt = "wait" if value == "wait" else "now"
+    return Preference(returns, strict, receipt)
 
 
 def _media(text: str) -> tuple[str, dict[str, str]]:

@@ -83,6 +83,66 @@ OPERATIONS: Final = (
         on_instance=True,
     ),
     Operation(
+        "proof",
+        "The proof that the event stands in the log's tree, as a C2SP tlog-proof file; as Parameters"
+        " where FHIR is asked for",
+        (
+            Parameter("origin", "out", 1, "1", "string", "The log's name in its checkpoints"),
+            Parameter("index", "out", 1, "1", "string", "The index of the entry in the log"),
+            Parameter("entry", "out", 1, "1", "base64Binary", "The entry, which is hashed"),
+            Parameter("salt", "out", 0, "1", "base64Binary", "The salt of its commitment"),
+            Parameter("proof", "out", 0, "1", "string", "The proof file"),
+        ),
+        on_instance=True,
+    ),
+    Operation(
+        "gaps",
+        "Numbers that sources gave their events and that the log never got",
+        (
+            Parameter(
+                "gap",
+                "out",
+                0,
+                "*",
+                None,
+                "Numbers that are missing in a row",
+                (
+                    Parameter("source", "out", 1, "1", "string", "The sender's name"),
+                    Parameter("organisation", "out", 0, "1", "string", "Its organisation"),
+                    Parameter("first", "out", 1, "1", "string", "The first missing number"),
+                    Parameter("last", "out", 1, "1", "string", "The last missing number"),
+                    Parameter("missing", "out", 1, "1", "integer", "How many are missing"),
+                    Parameter("since", "out", 1, "1", "instant", "When the one before came"),
+                    Parameter("until", "out", 1, "1", "instant", "When the one after came"),
+                ),
+            ),
+        ),
+    ),
+    Operation(
+        "quarantine",
+        "What was refused out of Bundles and files, with the reasons",
+        (
+            Parameter("_after", "in", 0, "1", "integer", "Go on after this number"),
+            Parameter("_count", "in", 0, "1", "integer", "How many, at most 200"),
+            Parameter(
+                "refused",
+                "out",
+                0,
+                "*",
+                None,
+                "One refused entry",
+                (
+                    Parameter("number", "out", 1, "1", "string", "Its number in quarantine"),
+                    Parameter("source", "out", 1, "1", "string", "Who sent it"),
+                    Parameter("received", "out", 1, "1", "instant", "When it came"),
+                    Parameter("content", "out", 1, "1", "base64Binary", "Its bytes"),
+                    Parameter("reasons", "out", 0, "1", "OperationOutcome", "Why it was refused"),
+                ),
+            ),
+            Parameter("next", "out", 0, "1", "string", "How to ask for more"),
+        ),
+    ),
+    Operation(
         "stats",
         "How many events fit a search, by values of search parameters and by time; every search"
         " parameter of AuditEvent can be given beside these",

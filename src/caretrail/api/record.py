@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from caretrail.api import negotiation
+from caretrail.api import negotiation, proof
 from caretrail.api.http import ETAG_HEADER, VERSION, Header, Request, Response, last_modified
 from caretrail.api.retrieve import query_of, resource
 from caretrail.errors import Issue
@@ -30,6 +30,7 @@ _FLAGS: Final = {
     Flag.CONVERTED: "the event was converted to FHIR R4 JSON; the original is kept",
 }
 assert _FLAGS.keys() == FLAG_CODES.keys()
+_RECEIPT_APPLIED: Final = (b"preference-applied", b"caretrail-receipt")
 
 
 async def create(request: Request, service: Service) -> Response:
@@ -47,7 +48,11 @@ async def create(request: Request, service: Service) -> Response:
     )
     status = 201 if stored.created else 200
     headers = _headers(stored, request.base)
-    match negotiation.preference(request).returns:
+    preference = negotiation.preference(request)
+    if preference.receipt:
+        body = await proof.receipt(stored.id, service, wait=preference.receipt == "wait")
+        return Response(status, body, (*headers, _RECEIPT_APPLIED))
+    match preference.returns:
         case "minimal":
             return Response(status, headers=headers)
         case "OperationOutcome":

@@ -16,7 +16,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from caretrail.access.decision import ANONYMOUS
-from caretrail.api import bundle, capability, health, negotiation, record, retrieve, statistics
+from caretrail.api import (
+    bundle,
+    capability,
+    health,
+    log,
+    negotiation,
+    proof,
+    record,
+    retrieve,
+    review,
+    statistics,
+)
 from caretrail.api.failure import failure, refusal, unexpected
 from caretrail.api.http import (
     FHIR_JSON,
@@ -77,6 +88,13 @@ def _compartment_routes() -> Iterator[Route]:
         yield Route("POST", f"{path}/_search", handler, "search-compartment", body="form")
 
 
+def _tile_routes() -> Iterator[Route]:
+    path = "/log/tile/{level}"
+    for _ in range(log.TILE_PARTS_MAX):
+        path += "/{part}"
+        yield Route("GET", path, log.resource, "log", public=True, fhir=False)
+
+
 _DEFINITION: Final = f"{ROOT}/OperationDefinition"
 _PARAMETER: Final = f"{ROOT}/SearchParameter"
 
@@ -91,6 +109,9 @@ ROUTES: Final = (
     Route("GET", f"{_EVENTS}/{{id}}/_history", retrieve.history, "history-instance"),
     Route("GET", f"{_EVENTS}/{{id}}/_history/{{version}}", retrieve.read, "vread"),
     Route("GET", f"{_EVENTS}/{{id}}/$original", retrieve.original, "$original"),
+    Route("GET", f"{_EVENTS}/{{id}}/$proof", proof.proof, "$proof", fhir=False),
+    Route("GET", f"{_EVENTS}/$gaps", review.gaps, "$gaps"),
+    Route("GET", f"{_EVENTS}/$quarantine", review.quarantine, "$quarantine"),
     Route("POST", ROOT, bundle.process, "batch", body="bundle"),
     Route("GET", ROOT, retrieve.search_system, "search-system"),
     Route("POST", f"{ROOT}/_search", retrieve.search_system, "search-system", body="form"),
@@ -100,6 +121,10 @@ ROUTES: Final = (
     Route("GET", f"{_DEFINITION}/{{id}}", capability.operation_definition, "definitions"),
     Route("GET", _PARAMETER, capability.search_parameters, "definitions"),
     Route("GET", f"{_PARAMETER}/{{id}}", capability.search_parameter, "definitions"),
+    # What of the log is public is for a setting to say; the handlers see to it.
+    Route("GET", "/log/checkpoint", log.checkpoint, "log", public=True, fhir=False),
+    Route("GET", "/log/checkpoint/latest", log.latest, "log", public=True, fhir=False),
+    *_tile_routes(),
     Route("GET", "/health/live", health.live, "health", public=True, fhir=False),
     Route("GET", "/health/ready", health.ready, "health", public=True, fhir=False),
     Route("GET", "/metrics", health.metrics, "metrics", fhir=False),
@@ -153,7 +178,8 @@ class Router:
             )
             # Before anything is done: who cannot read the answer shall not have it stored either.
             form = negotiation.response_format(request) if route.fhir else PLAIN
-            return what, _rendered(await route.handler(request, self._service), form)
+            response = await route.handler(request, self._service)
+            return what, _rendered(response, response.form or form)
         except Error as error:
             return what, self._render(request, failure(error))
         except DisconnectedError:

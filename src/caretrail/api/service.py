@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caretrail.access.decision import Gate
+    from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
 
 
@@ -26,8 +27,9 @@ class Service(NamedTuple):
     """The repository, who may use it, and the settings that interactions read.
 
     `public_url` is the address of this server as its clients see it, without `/fhir`; "" takes it
-    from each request. `require_date` refuses a search without a date (ITI-81, strict). `now` is in
-    milliseconds since 1970.
+    from each request. `require_date` refuses a search without a date (ITI-81, strict). `log_access`
+    says what of `/log` everybody may read: "public" all of it, "hashes" what names no entry,
+    "private" nothing. Without a `publisher` nothing is signed. `now` is in milliseconds since 1970.
     """
 
     repository: Repository
@@ -37,5 +39,7 @@ class Service(NamedTuple):
     event_bytes_max: int = EVENT_BYTES_MAX
     bundle_bytes_max: int = BUNDLE_BYTES_MAX
     bundle_entries_max: int = BUNDLE_ENTRIES_MAX
+    log_access: str = "hashes"
+    publisher: Publisher | None = None
     metrics: Callable[[], bytes] = _no_metrics
     now: Callable[[], int] = _milliseconds

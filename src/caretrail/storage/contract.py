@@ -32,6 +32,16 @@ class Refused(NamedTuple):
     issues: Sequence[Issue]
 
 
+class Quarantined(NamedTuple):
+    """What was refused: its number in quarantine, who sent it when, and why it was not taken."""
+
+    number: int
+    producer: str
+    received: int
+    body: bytes
+    issues: Sequence[Issue]
+
+
 class Stored(NamedTuple):
     """Where an event went. `created` is False when the same event was there already.
 
@@ -120,6 +130,9 @@ class Reads(Protocol):
 
     def values(self, key: str, *, limit: int, deadline: Deadline) -> list[tuple[str, int]]:
         """Return the commonest terms that begin with `key`, and how many events have each."""
+
+    def quarantined(self, *, after: int, limit: int) -> list[Quarantined]:
+        """Return what was refused, from the number after `after` on."""
 
     def span(self) -> tuple[int, int] | None:
         """Return the first and the last millisecond that events have, or None without any."""

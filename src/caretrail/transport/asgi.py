@@ -32,6 +32,8 @@ _GZIP_BYTES_INLINE: Final = 256 * 1024
 _GZIP_LEVEL: Final = 1
 # Answers are about patients and differ by who asks: nobody keeps them, nobody guesses their type.
 _SECURITY: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
+# Tiles are the same for everybody, for ever.
+_LASTING: Final = ((b"cache-control", b"public, max-age=31536000, immutable"), _SECURITY[1])
 _GZIPPED: Final = ((b"content-encoding", b"gzip"), (b"vary", b"accept-encoding"))
 _CLOSE: Final = (b"connection", b"close")
 
@@ -161,7 +163,7 @@ def _check_length(length: bytes, bytes_max: int) -> None:
 
 async def _send(response: Response, request: Request, body: _Body, send: Send) -> None:
     content = response.body
-    headers = [*_SECURITY, *response.headers]
+    headers = [*(_LASTING if response.lasting else _SECURITY), *response.headers]
     if content:
         headers.append((b"content-type", response.media))
         # The answer to a create is read by a program on a short way, once an event.

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, Final
 
-from caretrail.errors import StoreError, TooCostlyError
+import msgspec
+
+from caretrail.errors import Issue, StoreError, TooCostlyError
 from caretrail.fhir import intake, temporal
 from caretrail.search.matches import matches
 from caretrail.search.order import Order
 from caretrail.search.ranges import EVERYTHING, Range, intersection
 from caretrail.search.record import Flag, Record
 from caretrail.sequencer import BUCKET_MAX, ENTRY_MASK, bucket_of, bucket_of_key, key_of
+from caretrail.storage.contract import Quarantined
 from caretrail.storage.sqlite.expression import Expression, Vocabulary, beyond
 
 if TYPE_CHECKING:
@@ -141,6 +144,17 @@ class Searcher:
         """Return the first and the last millisecond that events have, or None without any."""
         row = self._db.execute("SELECT min(k), max(k) FROM event").fetchone()
         return None if row[0] is None else (bucket_of_key(row[0]), bucket_of_key(row[1]))
+
+    def quarantined(self, *, after: int, limit: int) -> list[Quarantined]:
+        """Return what was refused, from the number after `after` on."""
+        ask = (
+            "SELECT q.id, p.name, q.received, q.body, q.issues FROM quarantine q"
+            " JOIN producer p ON p.number = q.producer WHERE q.id > ? ORDER BY q.id LIMIT ?"
+        )
+        return [
+            Quarantined(number, name, at, self._bodies.unpack(body), _issues.decode(issues))
+            for number, name, at, body, issues in self._db.execute(ask, (after, limit))
+        ]
 
     def values(self, key: str, *, limit: int, deadline: Deadline) -> list[tuple[str, int]]:
         """Return the commonest terms that begin with `key`, and how many events have each."""
@@ -295,6 +309,7 @@ class Searcher:
         )
 
 
+_issues: Final = msgspec.json.Decoder(list[Issue])
 BY_ID: Final = "SELECT {} FROM event e WHERE e.id = ?"
 TOO_COSTLY: Final = (
     "the search took longer than it may: give a date range, or fewer or more exact values"

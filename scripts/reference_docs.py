@@ -54,7 +54,7 @@ def cli() -> str:
             (
                 _code(_spelling(row)),
                 _code(_default(row.default)),
-                getattr(row, "help", None) or "",
+                _help(row),
             )
             for row in command.params
         ]
@@ -161,6 +161,12 @@ def _spelling(row: Any) -> str:
     if row.param_type_name == "option":
         return " ".join(row.opts)
     return f"{row.name.upper()}{'...' if row.nargs == -1 else ''}"
+
+
+def _help(row: Any) -> str:
+    """Return what an option is for, and which variable stands for it."""
+    text = getattr(row, "help", None) or ""
+    return f"{text} ({_code(row.envvar)})" if isinstance(row.envvar, str) else text
 
 
 def _default(value: Any) -> str:

@@ -177,6 +177,67 @@ def verify(
 
 
 @commands.command()
+def witness(
+    data: Annotated[
+        Path, typer.Option(envvar="CARETRAIL_WITNESS_DATA", help="Where its key and state are.")
+    ] = Path("caretrail-witness"),
+    host: Annotated[
+        str, typer.Option(envvar="CARETRAIL_WITNESS_HOST", help="The address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int,
+        typer.Option(
+            envvar="CARETRAIL_WITNESS_PORT", help="The port to listen on; 0 takes a free one."
+        ),
+    ] = 8090,
+    name: Annotated[
+        str,
+        typer.Option(
+            envvar="CARETRAIL_WITNESS_NAME",
+            help="Its name, given at the first start and then kept.",
+        ),
+    ] = "",
+    log: Annotated[
+        list[str] | None, typer.Option(help="The verifier key of a log to cosign; repeatable.")
+    ] = None,
+    logs: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CARETRAIL_WITNESS_LOGS",
+            help="A file of such keys, one a line; read again when it changes.",
+        ),
+    ] = None,
+    public_url: Annotated[
+        str,
+        typer.Option(
+            envvar="CARETRAIL_WITNESS_PUBLIC_URL",
+            help="The address of this witness as logs see it (behind a proxy).",
+        ),
+    ] = "",
+    log_level: Annotated[
+        str,
+        typer.Option(envvar="CARETRAIL_WITNESS_LOG_LEVEL", help=config.help_of("log_level")),
+    ] = "info",
+) -> None:
+    """Run a witness: it cosigns a log's checkpoints as long as each continues the last."""
+    from caretrail.witness import server
+
+    passphrase = os.environ.get("CARETRAIL_WITNESS_PASSPHRASE")
+    settings = server.WitnessSettings(
+        data=data,
+        host=host,
+        port=port,
+        name=name,
+        logs=tuple(log or ()),
+        logs_file=logs,
+        public_url=public_url,
+        log_level=log_level,
+        passphrase=None if passphrase is None else passphrase.encode(),
+    )
+    server.run(settings, say=_say)
+
+
+@commands.command()
 def demo(
     data: Data = None,
     port: Port = None,

@@ -130,6 +130,12 @@ class ThrottledError(Error):
     status, issue = 503, "throttled"
 
 
+class UnavailableError(Error):
+    """A helper outside, such as a signer or a time-stamping authority, gives no answer now."""
+
+    status, issue = 503, "transient"
+
+
 class StoreError(Error):
     """The store failed, and whether the write survives is unknown: send it again."""
 

@@ -115,3 +115,31 @@ EXPORT_ADDRESSES_MAX: Final = 10_000
 SEND_ATTEMPTS_MAX: Final = 6
 SEND_WAIT_SECONDS_MAX: Final = 10.0
 SEND_SECONDS_MAX: Final = 10.0  # One try; a repository commits in milliseconds.
+# A key in PEM takes 120 to 400 bytes, with a text around it a little more.
+KEY_FILE_BYTES_MAX: Final = 16 * 1024
+# A token or a machine far away signs within a second; a person who has to press a key takes some.
+SIGNING_SECONDS_MAX: Final = 30.0
+# An Ed25519 signature in base64 takes 88 bytes.
+SIGNER_OUTPUT_BYTES_MAX: Final = 1_024
+# Thirty notes of the largest size, or some ten thousand as they are.
+CHECKPOINT_STORE_BYTES_MAX: Final = 16 * 1024 * 1024
+# Another process holds the store's lock for a few milliseconds.
+CHECKPOINT_STORE_SECONDS_MAX: Final = 10.0
+# One conversation with a witness: three requests at most, on a way across the country.
+WITNESS_SECONDS_MAX: Final = 10.0
+# A quorum is there: how long the others are waited for, so that a usual answer is not left out.
+WITNESS_GRACE_SECONDS: Final = 0.5
+# A witness that was down is asked again within this time, and not more often than the second.
+WITNESS_PAUSE_SECONDS_MIN: Final = 1.0
+WITNESS_PAUSE_SECONDS_MAX: Final = 300.0
+# A time stamp with its certificates takes 1 to 10 KB.
+TIME_STAMP_BYTES_MAX: Final = 64 * 1024
+TIME_STAMP_SECONDS_MAX: Final = 30.0  # Some authorities queue.
+# A verifier key takes 100 bytes, one of ML-DSA-44 2 KB: a witness serves some hundred logs.
+WITNESS_LOGS_BYTES_MAX: Final = 1024 * 1024
+# A clock that is set right goes back by less; further back no time is vouched for.
+WITNESS_CLOCK_BACK_SECONDS_MAX: Final = 300
+# A request comes in one piece or a few; who takes longer holds a place of somebody else.
+WITNESS_BODY_SECONDS_MAX: Final = 10.0
+# Connections to a witness: each log has one, and auditors a few.
+WITNESS_CONNECTIONS_MAX: Final = 256

@@ -50,13 +50,16 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "logs": (),
     # What checks the log's evidence knows nothing of how it is made.
     "evidence": (),
+    "listening": _FOUNDATION,
+    "durable_file": (),
+    "key_file": ("durable_file", *_FOUNDATION),
     # One backend a module, behind one protocol.
     "storage": _ALL_KERNEL,
     # The shell: the only place with queues, tasks and the clock.
     "committer": ("storage", *_ALL_KERNEL),
     "statistics": ("storage", *_ALL_KERNEL),
     "repository": ("committer", "statistics", "storage", *_ALL_KERNEL),
-    "publisher": ("repository", "storage", *_ALL_KERNEL),
+    "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
     "loading": ("repository", *_ALL_KERNEL),
     "access": _ALL_KERNEL,
     "metrics": ("committer",),
@@ -67,13 +70,15 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # Applications embed this without the server.
     "capture": ("patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
+    # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
+    "witness": ("tlog", "key_file", "durable_file", "listening", "logs", *_FOUNDATION),
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "app": (*_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", *_ALL_KERNEL),
+    "app": (*_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
-    "cli": ("app", "bench", "commands", "config", *_FOUNDATION),
+    "cli": ("app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -84,13 +89,16 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "tlog": ("cryptography",),
     "storage": ("zstandard", "asyncpg"),
     "evidence": ("cryptography",),
-    "publisher": ("cryptography", "httpx"),
+    "listening": ("uvicorn",),
+    "key_file": ("cryptography",),
+    "publisher": ("cryptography", "httpx", "rfc3161_client"),
+    "witness": ("uvloop",),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),
     "capture": ("httpx",),
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
-    "app": ("uvicorn", "uvloop"),
+    "app": ("uvloop",),
     "bench": ("httpx", "uvicorn", "uvloop"),
     "commands": ("httpx", "rich"),
     "cli": ("typer", "rich"),

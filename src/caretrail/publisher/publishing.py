@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from caretrail.publisher.checkpoint_store import CheckpointStore
     from caretrail.publisher.signing_key import Signer
     from caretrail.publisher.witnesses import Witnesses
-
     from caretrail.storage.contract import Storage
     from caretrail.tlog.tree import Tree
 

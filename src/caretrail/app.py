@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from caretrail import listening, logs
+from caretrail import listening, logs, opening
 from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
 from caretrail.metrics import Metrics
-from caretrail.repository import Repository
-from caretrail.storage.sqlite import SqliteStorage
 from caretrail.transport.asgi import Application
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from caretrail.config import Settings
+    from caretrail.repository import Repository
 
 _log: Final = logging.getLogger(__name__)
 
@@ -36,32 +35,35 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.secret: str | None = None
+        self.repository: Repository
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Application]:
         """Open the store, and let go of it in the end, whatever happens."""
         settings = self.settings
-        storage = SqliteStorage(settings.folder)
-        self.repository = Repository(storage, on_commit=self.metrics.on_commit)
-        try:
+        async with opening.opened(settings, on_commit=self.metrics.on_commit) as log:
+            self.repository = log.repository
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
             gate = Gate(self.secret, producer=settings.producer, organisation=settings.organisation)
             self.metrics.watch(
-                waiting=lambda: self.repository.waiting, size=lambda: self.repository.size
+                waiting=lambda: log.repository.waiting,
+                size=lambda: log.repository.size,
+                evidence=log.publisher.health,
             )
             service = Service(
-                self.repository,
+                log.repository,
                 gate,
                 public_url=settings.public_url,
                 require_date=settings.require_date,
                 event_bytes_max=settings.event_bytes_max,
                 bundle_bytes_max=settings.bundle_bytes_max,
                 bundle_entries_max=settings.bundle_entries_max,
+                log_access=settings.log_access,
+                publisher=log.publisher,
                 metrics=self.metrics.text,
             )
             yield Application(service, on_request=self.metrics.on_request)
-        finally:
-            await self.repository.close()
 
 
 async def serve(

@@ -6,31 +6,24 @@ import asyncio
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from caretrail import __version__, config
+from caretrail.config import Settings  # noqa: TC001 - the options are made from the signatures.
 from caretrail.errors import ConfigurationError, Error
-
-if TYPE_CHECKING:
-    from caretrail.config import Settings
+from caretrail.options import OPENING, with_settings
 
 commands: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
 _problems: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
-Data = Annotated[Path | None, typer.Option(help=config.help_of("data"))]
-Store = Annotated[str | None, typer.Option(help=config.help_of("store"))]
-Host = Annotated[str | None, typer.Option(help=config.help_of("host"))]
-Port = Annotated[int | None, typer.Option(help=config.help_of("port"))]
-NoAuth = Annotated[
-    bool | None, typer.Option("--insecure-no-auth", help=config.help_of("insecure_no_auth"))
-]
 Files = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)]
 
 
@@ -45,10 +38,6 @@ def main() -> None:
         for issue in error.issues():
             _problems.print(f"caretrail: {issue.expression} {issue.diagnostics}".replace("  ", " "))
         sys.exit(1)
-
-
-def _settings(file: Path | None = None, **flags: Any) -> Settings:
-    return config.load(flags, environment=os.environ, file=file)
 
 
 def _bar(*columns: Any) -> Progress:
@@ -69,49 +58,11 @@ def version() -> None:
 
 
 @commands.command()
-def serve(
-    data: Data = None,
-    store: Store = None,
-    host: Host = None,
-    port: Port = None,
-    insecure_no_auth: NoAuth = None,
-    public_url: Annotated[str | None, typer.Option(help=config.help_of("public_url"))] = None,
-    require_date: Annotated[
-        bool | None, typer.Option("--require-date", help=config.help_of("require_date"))
-    ] = None,
-    producer: Annotated[str | None, typer.Option(help=config.help_of("producer"))] = None,
-    organisation: Annotated[str | None, typer.Option(help=config.help_of("organisation"))] = None,
-    event_bytes_max: Annotated[
-        int | None, typer.Option(help=config.help_of("event_bytes_max"))
-    ] = None,
-    bundle_entries_max: Annotated[
-        int | None, typer.Option(help=config.help_of("bundle_entries_max"))
-    ] = None,
-    bundle_bytes_max: Annotated[
-        int | None, typer.Option(help=config.help_of("bundle_bytes_max"))
-    ] = None,
-    log_level: Annotated[str | None, typer.Option(help=config.help_of("log_level"))] = None,
-    file: Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")] = None,
-) -> None:
+@with_settings()
+def serve(settings: Settings) -> None:
     """Run the Audit Record Repository, everything in one process."""
     from caretrail import app
 
-    settings = _settings(
-        file,
-        data=data,
-        store=store,
-        host=host,
-        port=port,
-        insecure_no_auth=insecure_no_auth,
-        public_url=public_url,
-        require_date=require_date,
-        producer=producer,
-        organisation=organisation,
-        event_bytes_max=event_bytes_max,
-        bundle_entries_max=bundle_entries_max,
-        bundle_bytes_max=bundle_bytes_max,
-        log_level=log_level,
-    )
     app.run(settings, on_ready=_announce)
 
 
@@ -132,16 +83,15 @@ def _say(line: str) -> None:
 
 
 @commands.command()
+@with_settings(*OPENING, "producer", "organisation")
 def load(
+    settings: Settings,
     files: Files,
-    data: Data = None,
-    store: Store = None,
     skip: Annotated[int, typer.Option(help="Go on after this line or entry of the file.")] = 0,
 ) -> None:
     """Load events from NDJSON files, Bundles or single resources into a data folder."""
     from caretrail.commands import load_files
 
-    settings = _settings(data=data, store=store)
     if skip and len(files) > 1:
         raise ConfigurationError("--skip goes with one file")
     with _bar() as bar:
@@ -238,9 +188,9 @@ def witness(
 
 
 @commands.command()
+@with_settings("data", "port", data="caretrail-demo")
 def demo(
-    data: Data = None,
-    port: Port = None,
+    settings: Settings,
     events: Annotated[int, typer.Option(help="How many events the hospital has.")] = 100_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same hospital.")] = 7,
 ) -> None:
@@ -248,9 +198,8 @@ def demo(
     from caretrail import app
     from caretrail.commands import Hospital
 
-    settings = _settings(data=data or Path("caretrail-demo"), port=_free(port or 8080))
     hospital = Hospital(events=events, seed=seed, say=_say)
-    app.run(settings, on_ready=hospital.move_in)
+    app.run(replace(settings, port=_free(settings.port)), on_ready=hospital.move_in)
 
 
 def _free(port: int) -> int:

@@ -7,12 +7,13 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from caretrail import opening
 from caretrail.demo import hospital, incidents
 from caretrail.errors import Error
 from caretrail.fhir import doctor, intake, xml
 from caretrail.loading import Loader, Source, portions, read
-from caretrail.repository import Repository, Sender
-from caretrail.storage.sqlite import SqliteStorage, verify
+from caretrail.repository import Sender
+from caretrail.storage.sqlite import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from caretrail.app import Server
     from caretrail.config import Settings
+    from caretrail.repository import Repository
 
 _PROBLEMS_SHOWN: Final = 20
 _DAYS: Final = 30
@@ -29,11 +31,10 @@ async def load_files(
     settings: Settings, files: Sequence[Path], *, skip: int, bar: Any, say: Callable[[str], None]
 ) -> int:
     """Load the files into the data folder; return the exit code."""
-    repository = Repository(SqliteStorage(settings.folder))
     refused = 0
-    try:
+    async with opening.opened(settings) as log:
         for file in files:
-            loader = Loader(repository, Sender(settings.producer, settings.organisation))
+            loader = Loader(log.repository, Sender(settings.producer, settings.organisation))
             task = bar.add_task(file.name, total=None)
             try:
                 for portion in portions(read(file), skip=skip):
@@ -46,8 +47,6 @@ async def load_files(
                 return 130
             refused += loader.progress.refused
             _report(file, loader, say)
-    finally:
-        await repository.close()
     return 1 if refused else 0
 
 

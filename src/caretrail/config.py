@@ -52,6 +52,57 @@ class Settings:
         default="",
         metadata={"help": "The organisation under which events of that token are filed."},
     )
+    checkpoint_store: Path | None = field(
+        default=None,
+        metadata={
+            "help": "The file of the last signed checkpoint, outside the data folder"
+            " (default: beside it, with the ending .checkpoint)."
+        },
+    )
+    accept_new_checkpoint_store: bool = field(
+        default=False,
+        metadata={"help": "Start without the last signed checkpoint, once. It is recorded."},
+    )
+    signing_key: Path | None = field(
+        default=None,
+        metadata={"help": "The file of the log's signing key (default: in the data folder)."},
+    )
+    signing_passphrase_file: Path | None = field(
+        default=None, metadata={"help": "The file of the signing key's passphrase."}
+    )
+    signing_command: str = field(
+        default="",
+        metadata={
+            "help": "A command that signs instead of a key file: it gets the text, and prints the"
+            " Ed25519 signature in base64."
+        },
+    )
+    signing_command_key: str = field(
+        default="", metadata={"help": "The verifier key of that command, name+id+key."}
+    )
+    sign_ml_dsa: bool = field(
+        default=False, metadata={"help": "Sign checkpoints with ML-DSA-44, too."}
+    )
+    witness_policy: Path | None = field(
+        default=None,
+        metadata={"help": "A C2SP tlog-policy file: the witnesses to ask, and their quorum."},
+    )
+    timestamp_url: str = field(
+        default="", metadata={"help": "A time-stamping authority (RFC 3161) for checkpoints."}
+    )
+    timestamp_certificates: Path | None = field(
+        default=None, metadata={"help": "The authority's certificates, in PEM, with their root."}
+    )
+    worm_folder: Path | None = field(
+        default=None, metadata={"help": "A write-once folder for checkpoints and time stamps."}
+    )
+    log_access: str = field(
+        default="hashes",
+        metadata={
+            "help": "What of /log needs no credential: public (all), hashes (checkpoint and hash"
+            " tiles), private (nothing)."
+        },
+    )
     event_bytes_max: int = field(
         default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
     )
@@ -77,6 +128,10 @@ class Settings:
             raise ConfigurationError("--store is sqlite:///FOLDER in this version")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ConfigurationError("--log-level is debug, info, warning or error")
+        if self.log_access not in ("public", "hashes", "private"):
+            raise ConfigurationError("--log-access is public, hashes or private")
+        if bool(self.signing_command) != bool(self.signing_command_key):
+            raise ConfigurationError("--signing-command and --signing-command-key go together")
         bounds = (self.event_bytes_max, self.bundle_entries_max, self.bundle_bytes_max)
         if min(bounds) < 1 or self.event_bytes_max > limits.EVENT_BYTES_MAX:
             raise ConfigurationError(f"an event may have 1 to {limits.EVENT_BYTES_MAX} bytes")
@@ -96,15 +151,21 @@ class Settings:
 
 
 def load(
-    flags: Mapping[str, Any], *, environment: Mapping[str, str], file: Path | None = None
+    flags: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    defaults: Mapping[str, Any] = {},
 ) -> Settings:
     """Return the settings; a flag that is None was not given. Raises ConfigurationError."""
-    found = _from_file(file or _named(environment)) | _from_environment(environment)
+    found = dict(defaults) | _from_file(file or _named(environment))
+    found |= _from_environment(environment)
     found |= {name: value for name, value in flags.items() if value is not None}
     return Settings(**{name: _converted(name, value) for name, value in found.items()})
 
 
 _DEFAULTS: Final = {row.name: row.default for row in fields(Settings)}
+_PATHS: Final = frozenset(row.name for row in fields(Settings) if "Path" in str(row.type))
 
 
 def _named(environment: Mapping[str, str]) -> Path | None:
@@ -135,7 +196,7 @@ def _converted(name: str, value: Any) -> Any:
     try:
         if isinstance(default, bool):
             return value if isinstance(value, bool) else _truth(str(value).lower())
-        if isinstance(default, Path):
+        if type_of(name) is Path:
             return Path(value)
         return int(value) if isinstance(default, int) else str(value)
     except ValueError as error:
@@ -148,6 +209,12 @@ def _truth(text: str) -> bool:
     if text in _FALSE:
         return False
     raise ValueError("neither true nor false")
+
+
+def type_of(name: str) -> type:
+    """Return what a setting's values are: a bool, an int, a str or a Path."""
+    default = _DEFAULTS[name]
+    return Path if isinstance(default, Path) or name in _PATHS else type(default)
 
 
 def help_of(name: str) -> str:

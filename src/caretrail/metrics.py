@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -50,10 +50,17 @@ class Metrics:
         self._batch, self._commit = _Histogram(_EVENTS), _Histogram(_SECONDS)
         self._requests: dict[tuple[str, int], _Histogram] = {}
         self._waiting = self._size = _zero
+        self._evidence: Callable[[], Mapping[str, Any]] = dict
 
-    def watch(self, *, waiting: Callable[[], float], size: Callable[[], float]) -> None:
-        """Read these two whenever figures are asked for."""
-        self._waiting, self._size = waiting, size
+    def watch(
+        self,
+        *,
+        waiting: Callable[[], float],
+        size: Callable[[], float],
+        evidence: Callable[[], Mapping[str, Any]] = dict,
+    ) -> None:
+        """Read these whenever figures are asked for; `evidence` is the publisher's health."""
+        self._waiting, self._size, self._evidence = waiting, size, evidence
 
     def on_commit(self, commit: Commit) -> None:
         """Count a commit; the committing thread calls this."""
@@ -94,6 +101,19 @@ class Metrics:
             "caretrail_queue_events", "Events that wait for the disk", value=self._waiting()
         )
         yield GaugeMetricFamily("caretrail_log_entries", "Entries of the log", value=self._size())
+        evidence = self._evidence()
+        for key, text in _EVIDENCE.items():
+            if isinstance(evidence.get(key), (int, float)):
+                yield GaugeMetricFamily(f"caretrail_{key}", text, value=evidence[key])
+
+
+_EVIDENCE: Final = {
+    "signed_size": "Entries that the latest signed checkpoint covers",
+    "signed_seconds_ago": "Age of the latest signed checkpoint",
+    "cosigned_size": "Entries that the latest cosigned checkpoint covers",
+    "cosigned_seconds_ago": "Age of the latest cosigned checkpoint",
+    "unwitnessed": "Entries that no quorum of witnesses has cosigned yet",
+}
 
 
 def _zero() -> float:

@@ -92,17 +92,21 @@ def test_pretty_only_changes_white_space(arr: Arr) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefer", "returns", "strict"),
+    ("prefer", "returns", "strict", "receipt"),
     [
-        ("return=minimal", "minimal", False),
-        ("return=OperationOutcome, handling=strict", "OperationOutcome", True),
-        ("handling=strict; return=representation", "representation", True),
-        ('RETURN="Minimal"', "minimal", False),
-        ("respond-async, return=everything", "", False),
-        ("handling=lenient", "", False),
-        ("", "", False),
+        ("return=minimal", "minimal", False, ""),
+        ("return=OperationOutcome, handling=strict", "OperationOutcome", True, ""),
+        ("handling=strict; return=representation", "representation", True, ""),
+        ('RETURN="Minimal"', "minimal", False, ""),
+        ("respond-async, return=everything", "", False, ""),
+        ("handling=lenient", "", False, ""),
+        ("", "", False, ""),
+        ("caretrail-receipt", "", False, "now"),
+        ("caretrail-receipt=wait, return=minimal", "minimal", False, "wait"),
     ],
 )
-def test_prefer_is_read_as_far_as_it_is_known(prefer: str, returns: str, strict: bool) -> None:
+def test_prefer_is_read_as_far_as_it_is_known(
+    prefer: str, returns: str, strict: bool, receipt: str
+) -> None:
     request = Request("POST", "/fhir", "", {b"prefer": prefer.encode()})
-    assert negotiation.preference(request) == (returns, strict)
+    assert negotiation.preference(request) == (returns, strict, receipt)

@@ -60,6 +60,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "statistics": ("storage", *_ALL_KERNEL),
     "repository": ("committer", "statistics", "storage", *_ALL_KERNEL),
     "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
+    # A log with its keys, and what it says of itself.
+    "opening": ("publisher", "repository", "committer", "storage", "config", *_ALL_KERNEL),
+    "options": ("config",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": _ALL_KERNEL,
     "metrics": ("committer",),
@@ -75,10 +78,10 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "app": (*_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
+    "app": ("opening", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
-    "cli": ("app", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "commands": ("opening", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
+    "cli": ("options", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -102,6 +105,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "bench": ("httpx", "uvicorn", "uvloop"),
     "commands": ("httpx", "rich"),
     "cli": ("typer", "rich"),
+    "options": ("typer",),
 }
 # The one module of the kernel that signs.
 _SIGNING: Final = "caretrail.tlog.keys"
@@ -112,7 +116,7 @@ _IMPURE: Final = frozenset(
      "time"]
 )  # fmt: skip
 # Modules that may name one concrete backend; all others know only `storage.contract`.
-WIRING: Final = frozenset(["app", "commands", "bench"])
+WIRING: Final = frozenset(["app", "opening", "commands", "bench"])
 _CONTRACT: Final = ("caretrail.storage.contract", "caretrail.storage.bodies")
 
 

@@ -24,8 +24,12 @@ async def ready(_: Request, service: Service) -> Response:
     """Answer 200 when posts are taken, else 503; the body has the state of each part."""
     health = service.repository.health()
     open_to_all = "requests need no credential" if service.gate.insecure else "ok"
-    body = msgspec.json.encode({**health, "authentication": {"status": open_to_all}})
-    return Response(200 if health["accepting"] else 503, body, media=JSON)
+    parts = {**health, "authentication": {"status": open_to_all}}
+    if service.publisher is not None:
+        parts["checkpoints"] = service.publisher.health()
+    accepting = health["accepting"] and parts.get("checkpoints", {}).get("status") != "conflict"
+    body = msgspec.json.encode(parts | {"accepting": accepting})
+    return Response(200 if accepting else 503, body, media=JSON)
 
 
 async def metrics(_: Request, service: Service) -> Response:

@@ -1,0 +1,296 @@
+"""Opening a log: its store, its keys, what was signed last, and the facts that it records of itself.
+
+Every process that writes to a log opens it here, the server like the commands: each start and stop
+is an event in the log, and nothing is signed that does not continue what was signed before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shlex
+import time
+from contextlib import asynccontextmanager
+from dataclasses import fields
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from caretrail import __version__
+from caretrail.errors import ConfigurationError
+from caretrail.fhir.temporal import format_instant
+from caretrail.patterns import codes, own
+from caretrail.patterns.own import Log
+from caretrail.publisher import publishing
+from caretrail.publisher.anchors import Pinned, TimeStampAuthority, WriteOnceFolder
+from caretrail.publisher.checkpoint_store import CheckpointStore
+from caretrail.publisher.publishing import Anchors, Publisher
+from caretrail.publisher.signing_key import CommandSigner, FileSigner, QuantumSafeSigner, Signer
+from caretrail.publisher.witnesses import Witnesses
+from caretrail.repository import Repository
+from caretrail.storage.sqlite import SqliteStorage
+from caretrail.tlog.entry import Kind
+from caretrail.tlog.key_history import KeyHistory
+from caretrail.tlog.note import VerifierKey
+from caretrail.tlog.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from caretrail.committer import Commit
+    from caretrail.config import Settings
+    from caretrail.storage.contract import Proofs, Storage
+
+SIGNING_KEY: Final = "signing-key.pem"
+QUANTUM_SAFE_KEY: Final = "signing-key-ml-dsa-44.pem"
+
+
+class Opened(NamedTuple):
+    """A log that is open for writing, and what signs it."""
+
+    repository: Repository
+    publisher: Publisher
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, *, on_commit: Callable[[Commit], None] = lambda _: None
+) -> AsyncIterator[Opened]:
+    """Open the log, and let go of it in the end, whatever happens.
+
+    Raises ConfigurationError when it is in use, damaged, or not what was signed last.
+    """
+    storage = SqliteStorage(settings.folder)
+    try:
+        signers = signers_of(settings, storage.origin)
+        await begin_keys(storage, signers)
+        store = checkpoint_store(settings)
+        on_trust = publishing.check_start(
+            storage, store, accept_new=settings.accept_new_checkpoint_store
+        )
+        clean = _was_stopped(storage.proofs(), storage.found.size)
+    except BaseException:
+        await storage.close()
+        raise
+    publisher: Publisher | None = None
+
+    def committed(commit: Commit) -> None:
+        on_commit(commit)
+        if publisher is not None:
+            publisher.wake()
+
+    repository = Repository(storage, on_commit=committed)
+    try:
+        publisher = Publisher(
+            storage,
+            tree=lambda: repository.tree,
+            signers=signers,
+            store=store,
+            witnesses=_witnesses(settings, repository),
+            anchors=_anchors(settings),
+        )
+        await _say_started(repository, settings, clean=clean, on_trust=on_trust)
+        await publisher.start()
+        try:
+            yield Opened(repository, publisher)
+        finally:
+            await repository.record_own(own.stopped(speaking(repository), version=__version__))
+            await publisher.close()
+    finally:
+        await repository.close()
+
+
+def speaking(repository: Repository) -> Log:
+    """Return the log as the one that says something now."""
+    return Log(repository.origin, format_instant(time.time_ns() // 1_000_000))
+
+
+def signers_of(settings: Settings, origin: str) -> list[Signer]:
+    """Return what signs for the log, the Ed25519 key first."""
+    passphrase = _passphrase(settings.signing_passphrase_file)
+    signers: list[Signer] = []
+    if settings.signing_command:
+        key = VerifierKey.parse(settings.signing_command_key)
+        signers.append(CommandSigner(shlex.split(settings.signing_command), key))
+    else:
+        signers.append(FileSigner(key_path(settings), origin=origin, passphrase=passphrase))
+    if settings.sign_ml_dsa:
+        path = key_path(settings).with_name(QUANTUM_SAFE_KEY)
+        signers.append(
+            QuantumSafeSigner(path, origin=origin, clock=time.time, passphrase=passphrase)
+        )
+    return signers
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where the log's signing key is."""
+    return settings.signing_key or settings.folder / SIGNING_KEY
+
+
+def checkpoint_store(settings: Settings) -> CheckpointStore:
+    """Return the store of the last signed checkpoints."""
+    folder = settings.folder.resolve()
+    path = settings.checkpoint_store or folder.with_name(f"{folder.name}.checkpoint")
+    return CheckpointStore(path, data=folder)
+
+
+async def begin_keys(storage: Storage, signers: Sequence[Signer]) -> None:
+    """Begin the history of a new log's keys, or see that the signers are the log's."""
+    keys = tuple(one.key for one in signers)
+    if not storage.keys:
+        await storage.rename(origin=storage.origin, keys=KeyHistory.begin(*keys).format())
+        return
+    valid = KeyHistory.parse(storage.keys).periods[-1].keys
+    if not set(keys) <= set(valid):
+        raise ConfigurationError(
+            "the signing key is not the one that this log has announced: bring it back, or let"
+            " another take over with `caretrail rotate-key`"
+        )
+
+
+def _passphrase(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return path.read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the file of the signing key's passphrase cannot be read ({error.strerror})"
+        ) from error
+
+
+def _witnesses(settings: Settings, repository: Repository) -> Witnesses | None:
+    if settings.witness_policy is None:
+        return None
+
+    async def prove(*, old: int, new: int) -> tuple[bytes, ...]:
+        return await repository.prove(lambda proofs: proofs.prover.consistency(old=old, new=new))
+
+    policy = Policy.parse(_read(settings.witness_policy))
+    return Witnesses(policy, prove)
+
+
+def _anchors(settings: Settings) -> Anchors:
+    authority = None
+    if settings.timestamp_url:
+        if settings.timestamp_certificates is None:
+            raise ConfigurationError("--timestamp-url needs --timestamp-certificates")
+        pinned = Pinned.parse(_read(settings.timestamp_certificates))
+        authority = TimeStampAuthority(settings.timestamp_url, pinned)
+    folder = WriteOnceFolder(settings.worm_folder) if settings.worm_folder else None
+    return Anchors(authority, folder)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def _was_stopped(proofs: Proofs, size: int) -> int | None:
+    """Return None where the log is new or was stopped properly, else when it took its last event."""
+    if not size:
+        return None
+    (last,) = proofs.sealed(size - 1, size)
+    if last.record is None:
+        return None
+    subtypes = {coding.code for coding in last.record.event.subtype or ()}
+    if last.record.kind == Kind.OWN and codes.APPLICATION_STOP.code in subtypes:
+        return None
+    return last.record.received
+
+
+async def _say_started(
+    repository: Repository, settings: Settings, *, clean: int | None, on_trust: bool
+) -> None:
+    log, size = speaking(repository), repository.size
+    if clean is not None:
+        since = format_instant(clean)
+        await repository.record_own(own.gap(log, since=since, until=log.recorded))
+    if on_trust:
+        await repository.record_own(own.checkpoint_store_accepted(log, size=size))
+    await repository.record_own(
+        own.started(
+            log,
+            version=__version__,
+            size=size,
+            configuration=digest(settings),
+            clean=clean is None,
+        )
+    )
+
+
+def digest(settings: Settings) -> str:
+    """Return a digest of the settings in force: equal settings have equal ones."""
+    rows = [f"{row.name}={getattr(settings, row.name)}" for row in fields(settings)]
+    return sha256("\n".join(rows).encode()).hexdigest()
+
+
+async def recover(settings: Settings) -> str:
+    """Let a restored log go on under another name; return its new origin.
+
+    Its first entry under that name names the old origin, what was signed last under it, and how
+    much of it is there. The old key goes out of use.
+    """
+    storage = SqliteStorage(settings.folder)
+    repository = Repository(storage)
+    try:
+        store, before, size = checkpoint_store(settings), storage.origin, storage.found.size
+        signed = store.get(before) or storage.proofs().checkpoint()
+        path = key_path(settings)
+        if settings.signing_command:
+            raise ConfigurationError(
+                "a log whose key is kept elsewhere is recovered with a key file: leave out"
+                " --signing-command, then rotate to the new command's key"
+            )
+        if path.exists():
+            path.rename(path.with_name(f"{path.name}.of-{before.rpartition('/')[2]}"))
+        origin = f"caretrail/{secrets.token_hex(16)}"
+        signers = signers_of(settings, origin)
+        history = KeyHistory.begin(*(one.key for one in signers))
+        await storage.rename(origin=origin, keys=history.format())
+        text = signed.decode() if signed is not None else None
+        log = speaking(repository)
+        await repository.record_own(own.recovered(log, origin=before, checkpoint=text, size=size))
+        await _sign_once(storage, repository, signers, store)
+    finally:
+        await repository.close()
+    return origin
+
+
+async def rotate_key(settings: Settings, following: Path) -> str:
+    """Let the key in the file `following` take over; return its verifier key.
+
+    The rotation is an entry, and the checkpoint over it is the last that the old key signs.
+    """
+    storage = SqliteStorage(settings.folder)
+    repository = Repository(storage)
+    try:
+        signers = signers_of(settings, storage.origin)
+        store = checkpoint_store(settings)
+        publishing.check_start(storage, store, accept_new=False)
+        passphrase = _passphrase(settings.signing_passphrase_file)
+        after = FileSigner(following, origin=storage.origin, passphrase=passphrase)
+        keys = (after.key, *(one.key for one in signers[1:]))
+        # The entry of the rotation is covered by the old key; the next one by the new.
+        since = repository.size + 2
+        vkeys = [key.format() for key in keys]
+        log = speaking(repository)
+        await repository.record_own(own.key_changed(log, keys=vkeys, since=since))
+        await _sign_once(storage, repository, signers, store)
+        history = KeyHistory.parse(storage.keys).rotate(since=since, keys=keys)
+        await storage.rename(origin=storage.origin, keys=history.format())
+    finally:
+        await repository.close()
+    path = key_path(settings)
+    if path != following:
+        await asyncio.to_thread(following.replace, path)
+    return after.key.format()
+
+
+async def _sign_once(
+    storage: Storage, repository: Repository, signers: Sequence[Signer], store: CheckpointStore
+) -> None:
+    publisher = Publisher(storage, tree=lambda: repository.tree, signers=signers, store=store)
+    await publisher.sign()

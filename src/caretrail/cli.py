@@ -126,6 +126,99 @@ def verify(
     sys.exit(0 if whole else 1)
 
 
+Policy = Annotated[str, typer.Option(help="The policy or legal basis.")]
+Requester = Annotated[str, typer.Option(help="Who asked for it.")]
+Approver = Annotated[str, typer.Option(help="Who approved it, a second person.")]
+
+
+@commands.command()
+@with_settings(*OPENING)
+def redact(
+    settings: Settings,
+    events: Annotated[list[str], typer.Argument(help="Ids of events.")],
+    policy: Policy,
+    requester: Requester,
+    approver: Approver = "",
+) -> None:
+    """Erase the contents of events; their leaves and every proof stay. The server is stopped."""
+    from caretrail import custody
+    from caretrail.privacy.erasing import Order
+
+    order = Order(policy, requester, approver)
+    asyncio.run(custody.redact(settings, events, order, _say))
+
+
+@commands.command()
+@with_settings(*OPENING)
+def retain(
+    settings: Settings,
+    before: Annotated[str, typer.Option(help="An instant; what was recorded before goes.")],
+    policy: Policy,
+    requester: Requester,
+    approver: Approver = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+) -> None:
+    """Erase the contents of events past their retention, but those under a hold."""
+    from caretrail import custody
+    from caretrail.privacy.erasing import Order
+
+    order = Order(policy, requester, approver)
+    with _bar() as bar:
+        task = bar.add_task("events", total=None)
+        asyncio.run(
+            custody.retain(
+                settings,
+                before,
+                order,
+                only_count=dry_run,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                say=_say,
+            )
+        )
+
+
+@commands.command()
+@with_settings(*OPENING)
+def hold(
+    settings: Settings,
+    query: Annotated[str, typer.Option(help="A search: what it finds is held.")] = "",
+    lift: Annotated[int, typer.Option(help="End the hold with this number.")] = 0,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+) -> None:
+    """Place a legal hold on what a search finds, end one, or list those in force."""
+    from caretrail import custody
+
+    if query and lift:
+        raise ConfigurationError("either --query or --lift")
+    if lift:
+        asyncio.run(custody.lift_hold(settings, lift, reason, _say))
+    elif query:
+        asyncio.run(custody.place_hold(settings, query, reason, _say))
+    else:
+        asyncio.run(custody.list_holds(settings, _say))
+
+
+@commands.command()
+@with_settings(*OPENING)
+def recover(settings: Settings) -> None:
+    """Let a log that was restored from a copy go on, under another name and with another key."""
+    from caretrail import custody
+
+    asyncio.run(custody.recover(settings, _say))
+
+
+@commands.command("rotate-key")
+@with_settings(*OPENING)
+def rotate_key(
+    settings: Settings,
+    to: Annotated[Path, typer.Option(help="The file of the new key; made where there is none.")],
+) -> None:
+    """Let another key sign from now on; the log says so, and the old key signs that last."""
+    from caretrail import custody
+
+    asyncio.run(custody.rotate_key(settings, to, _say))
+
+
 @commands.command()
 def witness(
     data: Annotated[

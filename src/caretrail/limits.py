@@ -143,3 +143,5 @@ WITNESS_CLOCK_BACK_SECONDS_MAX: Final = 300
 WITNESS_BODY_SECONDS_MAX: Final = 10.0
 # Connections to a witness: each log has one, and auditors a few.
 WITNESS_CONNECTIONS_MAX: Final = 256
+# Entries that one event of an erasure names: with a detail each it stays below EVENT_BYTES_MAX.
+ERASED_AT_ONCE_MAX: Final = 5_000

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from caretrail.fhir import intake, profiles, temporal
 from caretrail.fhir.intake import Form
 from caretrail.limits import (
     INCLUDED_MAX,
+    SEARCH_COUNT_MAX,
     SEARCH_SECONDS_MAX,
     SMALL_LOG_ENTRIES,
     TOTAL_SECONDS_FREE,
@@ -39,7 +41,7 @@ from caretrail.storage.contract import Refused, Sender, Stored
 from caretrail.tlog.entry import SALT_BYTES, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from caretrail.fhir.audit_event import AuditEvent
     from caretrail.search.query import Query
@@ -139,6 +141,10 @@ class Repository:
         """Erase the contents of entries; the event at entry `cause` says why."""
         await self._storage.erase(entries, cause=cause)
 
+    async def purge(self) -> None:
+        """Let nothing of what was erased stay in the store's files."""
+        await self._storage.purge()
+
     async def quarantine(self, rows: Sequence[Refused], *, sender: Sender) -> None:
         """Keep what was refused, for its sender to mend."""
         size = sum(len(row.body) for row in rows)
@@ -176,6 +182,17 @@ class Repository:
     async def search(self, query: Query) -> Page:
         """Return a page of the events that fit; raise TooCostlyError or ExpiredError."""
         return await self._read(lambda reads: _search(reads, query, self._storage.page_key))
+
+    async def every(self, query: Query) -> AsyncIterator[Record]:
+        """Yield all events that fit, page by page, as the log was at the first."""
+        query = replace(query, count=SEARCH_COUNT_MAX, total="none")
+        while True:
+            page = await self.search(query)
+            for record in page.records:
+                yield record
+            if page.next is None:
+                return
+            query = replace(query, page=page.next)
 
     async def included(self, query: Query, records: Sequence[Record]) -> list[Record]:
         """Return the events that `_include` and `_revinclude` add to a page."""

@@ -70,6 +70,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "api": (*_SHELL, "storage", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", *_ALL_KERNEL),
+    "custody": ("opening", "privacy", "config", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
@@ -81,7 +82,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "app": ("opening", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("opening", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
-    "cli": ("options", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "cli": ("options", "custody", "privacy", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.

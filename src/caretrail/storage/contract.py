@@ -211,6 +211,9 @@ class Storage(Protocol):
         stays erased, so that a run that was cut off can be run again.
         """
 
+    async def purge(self) -> None:
+        """Let nothing of what was erased stay in the store's files. It may take long."""
+
     async def rename(self, *, origin: str, keys: str) -> None:
         """Set the log's name and the history of its keys."""
 

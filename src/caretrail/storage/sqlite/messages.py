@@ -89,6 +89,10 @@ class Erase(Message, frozen=True):
     cause: int
 
 
+class Purge(Message, frozen=True):
+    """Let nothing of what was erased stay in the files."""
+
+
 class Rename(Message, frozen=True):
     """Set properties of the log, by name: its origin and the history of its keys."""
 
@@ -127,7 +131,7 @@ class Failed(Message, frozen=True):
 
 
 _ERRORS: Final = {one.__name__: one for one in (ConfigurationError, ConflictError, StoreError)}
-Question = Commit | Quarantine | Publish | Erase | Rename | AskState | Close
+Question = Commit | Quarantine | Publish | Erase | Purge | Rename | AskState | Close
 Answer = Found | State | Done | Failed
 encode: Final = msgspec.msgpack.Encoder().encode
 read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode

@@ -110,6 +110,10 @@ class SqliteStorage:
         """Erase the events of these entries (see `contract.Storage.erase`)."""
         await self._writer.ask(say.Erase(list(entries), cause))
 
+    async def purge(self) -> None:
+        """Let nothing of what was erased stay in the files."""
+        await self._writer.ask(say.Purge())
+
     async def rename(self, *, origin: str, keys: str) -> None:
         """Set the log's name and the history of its keys."""
         await self._writer.ask(say.Rename({"origin": origin.encode(), "keys": keys.encode()}))

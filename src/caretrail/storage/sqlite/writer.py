@@ -72,6 +72,8 @@ class Writer:
                     self._publish(question)
                 case say.Erase(entries, cause):
                     self._erase(entries, cause)
+                case say.Purge():
+                    erasing.purge(self._db)
                 case say.Rename(properties):
                     with self._transaction():
                         change = "INSERT OR REPLACE INTO property VALUES (?, ?)"
@@ -196,7 +198,6 @@ class Writer:
         with self._transaction():
             for entry in entries:
                 erasing.erase(self._db, self._reader, self._identity, entry=entry, cause=cause)
-        erasing.purge(self._db)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""What the law asks of a log about people: erasure, retention and holds."""

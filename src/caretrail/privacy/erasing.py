@@ -1,0 +1,116 @@
+"""Erasing contents: of single events, and of all that are past their retention and under no hold.
+
+First the log says what it will erase, then it erases that. A run that is cut off in between names
+entries that are still there; the next run names them again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from caretrail.errors import NotFoundError, ParameterError
+from caretrail.fhir.temporal import format_instant, instant
+from caretrail.limits import ERASED_AT_ONCE_MAX
+from caretrail.patterns import own
+from caretrail.privacy import holds
+from caretrail.search.query import parse
+from caretrail.tlog.entry import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caretrail.patterns.own import Log
+    from caretrail.repository import Repository
+
+
+class Order(NamedTuple):
+    """Why something is erased: the policy or legal basis, who asked, and who approved."""
+
+    policy: str
+    requester: str
+    approver: str = ""
+
+
+class Run(NamedTuple):
+    """What a retention run found: events past their time, those under a hold, those erased."""
+
+    due: int
+    held: int
+    erased: int
+
+
+async def redact(
+    repository: Repository, log: Callable[[], Log], event_ids: Sequence[str], order: Order
+) -> list[int]:
+    """Erase the contents of these events; return their entries.
+
+    Raises NotFoundError for an id that is not there, and ParameterError for an event of the log's
+    own or one under a hold; nothing is erased then.
+    """
+    if not order.policy or not order.requester:
+        raise ParameterError("an erasure names its policy and who asked for it")
+    held = await holds.held_entries(repository)
+    entries = []
+    for event_id in event_ids:
+        record = await repository.read(event_id)
+        if record is None:
+            raise NotFoundError("one of the events is not there: nothing was erased")
+        if record.kind == Kind.OWN:
+            raise ParameterError("an event of the log's own is never erased")
+        if record.entry in held:
+            raise ParameterError("one of the events is under a legal hold: nothing was erased")
+        entries.append(record.entry)
+    await _erase(repository, log, entries, order)
+    await repository.purge()
+    return entries
+
+
+async def retain(
+    repository: Repository,
+    log: Callable[[], Log],
+    *,
+    before: str,
+    order: Order,
+    only_count: bool = False,
+    progress: Callable[[int, int], None] = lambda *_: None,
+) -> Run:
+    """Erase the contents of events recorded before an instant, but those under a hold.
+
+    `before` is a FHIR instant. It can be cut off at any time and run again. `progress` is told how
+    many of how many entries are erased. With `only_count` nothing is erased or recorded.
+    """
+    try:
+        limit = format_instant(instant(before).milliseconds)
+    except ValueError as error:
+        raise ParameterError("`--before` is an instant, such as 2020-01-01T00:00:00Z") from error
+    held = await holds.held_entries(repository)
+    records = repository.every(parse([("date", f"lt{limit}")], strict=True, base=""))
+    due = [record.entry async for record in records if record.kind != Kind.OWN]
+    entries = sorted(entry for entry in due if entry not in held)
+    if only_count or not due:
+        return Run(len(due), len(due) - len(entries), 0)
+    policy = order.policy
+    kept = len(due) - len(entries)
+    await repository.record_own(
+        own.retention_run(log(), before=limit, policy=policy, events=len(due), held=kept)
+    )
+    for at in range(0, len(entries), ERASED_AT_ONCE_MAX):
+        await _erase(repository, log, entries[at : at + ERASED_AT_ONCE_MAX], order)
+        progress(min(at + ERASED_AT_ONCE_MAX, len(entries)), len(entries))
+    await repository.purge()
+    return Run(len(due), kept, len(entries))
+
+
+async def _erase(
+    repository: Repository, log: Callable[[], Log], entries: Sequence[int], order: Order
+) -> None:
+    stored = await repository.record_own(
+        own.erased(
+            log(),
+            entries=entries,
+            policy=order.policy,
+            requester=order.requester,
+            approver=order.approver,
+        )
+    )
+    await repository.erase(entries, cause=stored.entry)

@@ -78,6 +78,7 @@ class Publisher:
         self._last = store.get(storage.origin)
         self._grown = asyncio.Event()
         self._news = asyncio.Condition()
+        self._signing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self.signed: Signed | None = None
         self.cosigned: Signed | None = None
@@ -122,7 +123,17 @@ class Publisher:
             await self._anchors.authority.close()
 
     async def sign(self) -> None:
-        """Sign, keep outside, then keep inside, the log as it stands."""
+        """Sign, keep outside, then keep inside, the log as it stands.
+
+        Once begun it is finished, whoever is cancelled: what the store has must be known here.
+        """
+        await asyncio.shield(asyncio.ensure_future(self._sign()))
+
+    async def _sign(self) -> None:
+        async with self._signing:
+            await self._sign_next()
+
+    async def _sign_next(self) -> None:
         tree = self._tree()
         if tree is None:
             return

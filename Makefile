@@ -63,7 +63,7 @@ types: setup
 # The tests come last, so that their summary is the last line.
 check: format lint types
 	@exec $(PYTEST) $(foreach room,$(KERNEL),--cov caretrail.$(room)) --cov-branch \
-		--cov-report term-missing:skip-covered
+		--cov-report term-missing:skip-covered --cov-fail-under 100
 
 soak: setup
 	@exec $(BIN)/python -m pytest -m soak

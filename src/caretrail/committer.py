@@ -71,8 +71,12 @@ class SecondsLeft:
 class Committer:
     """Turns many appends into few transactions (group commit). Everything runs in one event loop."""
 
-    def __init__(self, storage: Storage, *, on_commit: Callable[[Commit], None]) -> None:
+    def __init__(
+        self, storage: Storage, *, on_commit: Callable[[Commit], None], copy_window: int = 0
+    ) -> None:
+        """Begin with the tree that the store has; `copy_window` is in milliseconds, 0 for ever."""
         self._storage = storage
+        self._copy_window = copy_window
         self._on_commit = on_commit
         self._tree: Tree | None = storage.found
         self._queue: deque[Group] = deque()
@@ -215,8 +219,8 @@ class Committer:
         for group in groups:
             row: list[_Place] = []
             for event in group.events:
-                copy = _copy(event, here.get(event.fingerprint, ()))
-                copy = copy or _copy(event, map(_place, known.get(event.fingerprint, ())))
+                copy = self._copy(event, here.get(event.fingerprint, ()))
+                copy = copy or self._copy(event, map(_place, known.get(event.fingerprint, ())))
                 if copy is not None and event.key is not None:
                     row.append(copy)
                     continue
@@ -230,6 +234,17 @@ class Committer:
                 row.append(place)
             places.append(row)
         return places
+
+    def _copy(self, event: Pending, candidates: Iterable[_Place]) -> _Place | None:
+        """Return the event of the same source with the same bytes, if it was not too long ago."""
+        wanted = event.record
+        since = wanted.received - self._copy_window if self._copy_window else 0
+        for place in candidates:
+            found = place.record
+            if found.body == wanted.body and found.producer == wanted.producer:
+                if found.received >= since:
+                    return place
+        return None
 
     def _flagged(self, event: Pending, flags: Flag) -> Pending:
         record = event.record._replace(flags=event.record.flags | flags)
@@ -251,15 +266,6 @@ def _place(record: Record) -> _Place:
 def _stored(place: _Place) -> Stored:
     record = place.record
     return Stored(record.id, place.entry, record.received, record.flags, place.created)
-
-
-def _copy(event: Pending, candidates: Iterable[_Place]) -> _Place | None:
-    """Return the event of the same source with the same bytes."""
-    wanted = event.record
-    for place in candidates:
-        if place.record.body == wanted.body and place.record.producer == wanted.producer:
-            return place
-    return None
 
 
 class _Keys:

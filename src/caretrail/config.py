@@ -103,6 +103,13 @@ class Settings:
             " tiles), private (nothing)."
         },
     )
+    copy_window_hours: int = field(
+        default=0,
+        metadata={
+            "help": "How long an event that is sent again is recognised, by its receipt; 0 is for"
+            " ever."
+        },
+    )
     event_bytes_max: int = field(
         default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
     )
@@ -132,6 +139,8 @@ class Settings:
             raise ConfigurationError("--log-access is public, hashes or private")
         if bool(self.signing_command) != bool(self.signing_command_key):
             raise ConfigurationError("--signing-command and --signing-command-key go together")
+        if self.copy_window_hours < 0:
+            raise ConfigurationError("--copy-window-hours is 0 or more")
         bounds = (self.event_bytes_max, self.bundle_entries_max, self.bundle_bytes_max)
         if min(bounds) < 1 or self.event_bytes_max > limits.EVENT_BYTES_MAX:
             raise ConfigurationError(f"an event may have 1 to {limits.EVENT_BYTES_MAX} bytes")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from caretrail.storage.contract import Proofs, Storage
 
 SIGNING_KEY: Final = "signing-key.pem"
+_HOUR_MILLISECONDS: Final = 3_600_000
 QUANTUM_SAFE_KEY: Final = "signing-key-ml-dsa-44.pem"
 
 
@@ -79,7 +80,8 @@ async def opened(
         if publisher is not None:
             publisher.wake()
 
-    repository = Repository(storage, on_commit=committed)
+    window = settings.copy_window_hours * _HOUR_MILLISECONDS
+    repository = Repository(storage, on_commit=committed, copy_window=window)
     try:
         publisher = Publisher(
             storage,

@@ -87,12 +87,14 @@ class Repository:
         *,
         clock: Callable[[], float] = time.time,
         on_commit: Callable[[Commit], None] = lambda _: None,
+        copy_window: int = 0,
     ) -> None:
+        """Open for events; copies are recognised for `copy_window` milliseconds, 0 for ever."""
         self._storage = storage
         self._clock = clock
         self._received = 0
         self._noise = _Noise()
-        self._committer = Committer(storage, on_commit=on_commit)
+        self._committer = Committer(storage, on_commit=on_commit, copy_window=copy_window)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
 
     async def close(self) -> None:

@@ -18,6 +18,8 @@ from caretrail.transport.asgi import Application
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from caretrail.publisher.publishing import Publisher
+
 TOKEN = "a-token-that-only-tests-know"
 BASE = "http://arr.test/fhir"
 JSON = {"Content-Type": "application/fhir+json"}
@@ -29,12 +31,17 @@ class Arr:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.runner = asyncio.Runner()
-        self.repository = Repository(SqliteStorage(folder))
-        self.service = Service(self.repository, Gate(TOKEN), **settings)
+        self.publisher: Publisher | None = None
+        self.repository = self.open(folder)
+        self.service = Service(self.repository, Gate(TOKEN), publisher=self.publisher, **settings)
         self.application = Application(self.service)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.application), base_url="http://arr.test"
         )
+
+    def open(self, folder: Path) -> Repository:
+        """Return the repository in the folder."""
+        return Repository(SqliteStorage(folder))
 
     def request(self, method: str, path: str, *, token: str = TOKEN, **rest: Any) -> httpx.Response:
         headers = dict(rest.pop("headers", {}))

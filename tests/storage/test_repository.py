@@ -64,6 +64,20 @@ def test_the_same_bytes_with_a_key_of_their_own_are_stored_once(tmp_path: Path) 
     assert verify(tmp_path).size == 1
 
 
+def test_a_copy_that_comes_after_the_window_is_another_event(tmp_path: Path) -> None:
+    times = iter([NOW, NOW + 3_599, NOW + 3_601])
+
+    async def test(repository: Repository) -> None:
+        created = [
+            (await repository.append([submission(BODY)], sender=SENDER))[0].created
+            for _ in range(3)
+        ]
+        assert created == [True, False, True]
+
+    run(tmp_path, test, clock=lambda: next(times), copy_window=3_600_000)
+    assert verify(tmp_path).size == 2
+
+
 def test_another_source_may_send_the_same_bytes(tmp_path: Path) -> None:
     async def test(repository: Repository) -> None:
         await repository.append([submission(BODY)], sender=SENDER)

@@ -241,9 +241,9 @@ class Committer:
         since = wanted.received - self._copy_window if self._copy_window else 0
         for place in candidates:
             found = place.record
-            if found.body == wanted.body and found.producer == wanted.producer:
-                if found.received >= since:
-                    return place
+            same = found.body == wanted.body and found.producer == wanted.producer
+            if same and found.received >= since:
+                return place
         return None
 
     def _flagged(self, event: Pending, flags: Flag) -> Pending:

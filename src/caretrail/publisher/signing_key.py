@@ -10,7 +10,7 @@ import base64
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from caretrail.errors import ConfigurationError, UnavailableError, VerificationError
 from caretrail.key_file import Algorithm, load_or_create
@@ -21,7 +21,6 @@ from caretrail.tlog.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from caretrail.tlog.note import ED25519, NoteSigner, NoteVerifier, Signature, VerifierKey
 
 if TYPE_CHECKING:
-    from asyncio.subprocess import Process
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -117,11 +116,11 @@ class CommandSigner:
         return Signature(self.key.name, self.key.key_id, signature)
 
     async def _run(self, text: bytes) -> bytes:
+        loop = asyncio.get_running_loop()
         try:
-            process = await asyncio.create_subprocess_exec(
+            transport, conversation = await loop.subprocess_exec(
+                lambda: _Conversation(loop),
                 *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -131,43 +130,49 @@ class CommandSigner:
             ) from error
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                printed = await _talk(process, text)
-                code = await process.wait()
+                await conversation.hold(transport, text)
         except TimeoutError as error:
             raise UnavailableError("the signing command took too long") from error
         finally:
-            await _end(process)
-        if code or len(printed) > SIGNER_OUTPUT_BYTES_MAX:
+            # Leave nothing of it behind: neither the command nor what it has started.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(transport.get_pid(), signal.SIGKILL)
+            transport.close()
+            await conversation.gone
+        if code := transport.get_returncode():
             raise UnavailableError(f"the signing command failed (exit code {code})")
-        return printed
+        return bytes(conversation.printed)
 
 
-async def _talk(process: Process, text: bytes) -> bytes:
-    """Give the text, and read what is printed: no more than is needed to see that it's too much."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with contextlib.suppress(OSError):  # It may print, and go, before it has read everything.
-        process.stdin.write(text)
-        await process.stdin.drain()
-        process.stdin.close()
-        await process.stdin.wait_closed()
-    printed = b""
-    while more := await process.stdout.read(SIGNER_OUTPUT_BYTES_MAX + 1):
-        printed += more
-        if len(printed) > SIGNER_OUTPUT_BYTES_MAX:
-            break
-    return printed
+class _Conversation(asyncio.SubprocessProtocol):
+    """What a command prints, within bounds."""
 
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.printed = bytearray()
+        self.ended: Final = loop.create_future()
+        self.gone: Final = loop.create_future()
 
-async def _end(process: Process) -> None:
-    """Leave nothing of it behind: neither the command nor what it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
-    # The transport would otherwise be closed by the garbage collection, and complain.
-    transport = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
+    async def hold(self, transport: asyncio.SubprocessTransport, text: bytes) -> None:
+        """Give the text; return when the command has ended, or has printed too much."""
+        stdin = cast("asyncio.WriteTransport", transport.get_pipe_transport(0))
+        stdin.write(text)
+        stdin.close()  # Once everything is written, or the command no longer reads.
+        await self.ended
+
+    def pipe_data_received(self, _: int, data: bytes) -> None:
+        """Keep what was printed; too much of it ends the conversation."""
+        self.printed += data
+        if len(self.printed) > SIGNER_OUTPUT_BYTES_MAX:
+            self._end()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Take note that the command has ended, and that its output is complete."""
+        self._end()
+        self.gone.set_result(None)
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class _Made(NamedTuple):

@@ -33,6 +33,10 @@ TARGETS = {
     "memory, 100 % over 20 %",
     "single, integrity's share of it",
     "bundled, integrity's share of it",
+    "proofs made",
+    "evidence bundle, verified",
+    "post to covering checkpoint, p99",
+    "post to cosigned checkpoint, p99",
     *(
         f"{question}, _count={count}, p99"
         for question in ("patient+date", "agent+date", "rare type+outcome")

@@ -22,7 +22,7 @@ _SET_PARENT_DEATH_SIGNAL: Final = 1  # prctl(2)
 _LIBC: Final = ctypes.CDLL(None)
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _STOP_SECONDS: Final = 30
-_SERVER: Final = "from caretrail.cli import main; main()"
+COMMAND: Final = "from caretrail.cli import main; main()"
 _FLOOR: Final = "from caretrail.bench.floor import main; main()"
 
 
@@ -101,10 +101,13 @@ def floor() -> Iterator[tuple[Child, Address]]:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[tuple[Child, Address]]:
-    """Run `caretrail serve` on the data folder and a free port."""
+def server(folder: Path, *options: str) -> Iterator[tuple[Child, Address]]:
+    """Run `caretrail serve` on the data folder and a free port.
+
+    A log that was filled without a server has signed nothing yet.
+    """
     arguments = ("serve", "--data", str(folder), "--port", "0", "--log-level", "warning")
-    with child(_SERVER, *arguments) as started:
+    with child(COMMAND, *arguments, "--accept-new-checkpoint-store", *options) as started:
         url = started.read().decode()
         token = (folder / "token").read_text(encoding="ascii").strip()
         yield started, Address(int(url.rpartition(":")[2]), token)

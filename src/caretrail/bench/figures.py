@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from caretrail.bench import children, generator, machine, parts, questions, report
+from caretrail.bench import children, evidence, generator, machine, parts, questions, report
 from caretrail.bench.fill import fill, stream
 from caretrail.bench.generator import BUNDLE_ENTRIES, WINDOW_EVENTS_MAX, Job, Stream
 from caretrail.bench.report import Report
@@ -35,6 +35,7 @@ _BUNDLED_PER_SECOND: Final = 40_000
 _FLOOR_EVENTS: Final = 20_000
 _PARTS_EVENTS: Final = 10_000
 _VERIFIED_EVENTS: Final = 50_000
+_RECEIPTS_PER_SECOND: Final = 10
 _PAGES: Final = (20, 50)
 _SEARCH_SECONDS_MAX: Final = 60.0
 _QUESTIONS: Final = {
@@ -59,7 +60,9 @@ def run(
     """
     with ExitStack() as stack:
         if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caretrail-")))
+            # The last signed checkpoint lies beside the log, and goes with it.
+            name = stack.enter_context(tempfile.TemporaryDirectory(prefix="caretrail-"))
+            folder = Path(name) / "log"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         told = Report(machine.describe(folder), events=events, say=say)
         bench = _Bench(told, seconds=seconds, say=say)
@@ -68,6 +71,7 @@ def run(
         with children.server(folder) as (process, address):
             bench.searches(filled, process, address)
             bench.ingest(process, address)
+        bench.evidence(folder, filled)
         bench.verification(min(events, _VERIFIED_EVENTS), stack)
     for line in ("", *told.table()):
         say(line)
@@ -213,6 +217,20 @@ class _Bench:
         if wrong:
             note = ", ".join(f"{count} x {status}" for status, count in outcome.statuses.items())
             self._told.add(f"{name}, wrong or no answers", wrong, "", report.NONE, note)
+
+    def evidence(self, folder: Path, filled: Filled) -> None:
+        """Measure proofs, offline verification, and how soon a checkpoint covers a post."""
+        self._say("proofs and receipts")
+        found = evidence.rates(folder)
+        add = self._told.add
+        add("proofs made", found.proved, "a second", report.PROOFS)
+        add("proofs checked", found.checked, "a second")
+        add("evidence bundle, verified", found.bundled, "events/s", report.OFFLINE)
+        count = max(2, int(self._seconds * _RECEIPTS_PER_SECOND))
+        bodies = list(stream(filled, start=0, count=min(count, filled.events)))
+        waits = evidence.waits(bodies)
+        add("post to covering checkpoint, p99", waits.signed_p99, "ms", report.SIGNED)
+        add("post to cosigned checkpoint, p99", waits.cosigned_p99, "ms", report.COSIGNED)
 
     def verification(self, events: int, stack: ExitStack) -> None:
         """Measure `verify` on a smaller log, as every event costs the same."""

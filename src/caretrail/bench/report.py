@@ -32,6 +32,11 @@ PAGE: Final = Target("p99 under 10 ms", 10.0, "most")
 BYTES: Final = Target("at most 700 bytes", 700, "most")
 INTEGRITY: Final = Target("under 10 %", 10.0, "most")
 FLAT: Final = Target("flat: at most 1.25", 1.25, "most")
+# Issue 3, Speed.
+PROOFS: Final = Target("at least 20,000 a second", 20_000, "least")
+OFFLINE: Final = Target("at least 50,000 events/s", 50_000, "least")
+SIGNED: Final = Target("p99 at most 1 s", 1_000, "most")
+COSIGNED: Final = Target("p99 at most 3 s", 3_000, "most")
 NONE: Final = Target("none", 0, "most")
 
 

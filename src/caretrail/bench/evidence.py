@@ -143,8 +143,8 @@ def _witness(stack: ExitStack, folder: Path) -> Path:
         pass
     key = _log_key(folder / "seen")
     data = str(folder / "witness")
-    arguments = ("witness", "--data", data, "--port", "0", "--name", "bench.example", "--log", key)
-    arguments += ("--log-level", "warning")
+    arguments = ["witness", "--data", data, "--port", "0", "--name", "bench.example"]
+    arguments += ["--log", key, "--log-level", "warning"]
     process = stack.enter_context(children.child(children.COMMAND, *arguments))
     process.read()
     lines = [process.read().decode(), process.read().decode()]

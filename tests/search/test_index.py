@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from caretrail.errors import InvalidError
 from caretrail.fhir import intake
-from caretrail.limits import TERM_CHARACTERS_MAX, WORDS_MAX
-from caretrail.search import displays, index
+from caretrail.limits import EVENT_BYTES_REMEMBERED, TERM_CHARACTERS_MAX, WORDS_MAX
+from caretrail.search import displays, index, token
 from caretrail.search.elements import Facts
 from caretrail.search.term import NOTHING, Or, digest, spell, spell_prefix, spell_whole, unspell
 from caretrail.search.text import OVERFLOW, WORDS
+from tests.search import strategies as world
 from tests.search.test_values import MINIMAL, agents, check, finds, holds, parsed, record
 
 # U+E100 to U+E1FF, of private use, are the spelling of U+0100 to U+01FF, and do not come back.
@@ -208,3 +209,21 @@ def test_an_event_without_displays_has_no_term_for_them() -> None:
 def test_the_displays_of_an_event_are_shown_with_their_parameter() -> None:
     stored = agents({"identifier": {"value": "1", "type": {"text": "MRN"}}}, type={"display": "t", "code": "c"})  # fmt: skip
     assert sorted(index.shown(Facts(stored))) == [("ai", "MRN"), ("ty", "t")]
+
+
+@given(event=st.one_of(events(), world.event))
+def test_terms_made_part_by_part_are_those_of_the_whole(event: dict[str, Any]) -> None:
+    """Of a large event nothing is remembered: all terms are made at once, by the same rows."""
+    body = msgspec.json.encode(event)
+    try:
+        found = intake.parse(body)
+    except InvalidError:
+        assume(False)
+    stored = record()._replace(event=found.event, body=body)
+    large = stored._replace(body=bytes(EVENT_BYTES_REMEMBERED + 1))
+    assert index.terms(stored) == index.terms(large)
+
+
+def test_a_long_code_has_the_same_term_remembered_or_not() -> None:
+    for code in (None, "x", "x" * 300):
+        assert token.known_term("ty", "urn:x", code) == token.term("ty", "urn:x", code)

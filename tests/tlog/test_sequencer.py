@@ -161,3 +161,20 @@ def test_a_request_is_a_key_together_with_what_it_is_about() -> None:
     about = {"what": {"reference": "Patient/1"}}
     stored = entities(request, about, subtype=[{"code": "read"}])
     assert sequencer.sender_key(stored.event) == b"request:r1\nrest\nread\n\nPatient/1"
+
+
+def test_tags_do_not_depend_on_how_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Agents are remembered, and forgotten when there are many; an extension makes them unusual."""
+    monkeypatch.setattr(sequencer, "PARTS_REMEMBERED", 2)
+    sequencer._subject_keys.cache_clear()
+    for number in (1, 2, 3, 1):
+        who = {"reference": f"Patient/{number}"}
+        plain = agents(who)
+        unusual = record(
+            agent=[
+                {"who": who, "requestor": True, "extension": [{"url": "urn:x", "valueCode": "y"}]}
+            ]
+        )
+        expected = {_expected(f"agent\nPatient/{number}"), _expected(f"patient\nPatient/{number}")}
+        assert set(_tags(plain)) == set(_tags(unusual)) == expected
+    sequencer._subject_keys.cache_clear()

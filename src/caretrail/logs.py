@@ -43,5 +43,7 @@ def start(level: str) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-    # Addresses hold search values, which are patient data.
+    # Addresses hold search values, which are patient data, also those that a client of ours asks.
     logging.getLogger("uvicorn.access").disabled = True
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

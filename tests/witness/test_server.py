@@ -9,6 +9,7 @@ import random
 import signal
 import stat
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -126,6 +127,21 @@ def test_every_request_gets_the_status_of_the_specification(
     )
     assert isinstance(read, Cosignatures)
     assert abs(time_of(read.signatures[0]) - time.time()) < 60
+
+
+def test_addresses_that_we_ask_are_not_logged(running: Running) -> None:
+    script = (
+        "import sys, httpx, caretrail.logs as logs; logs.start('debug');"
+        "print(httpx.get(sys.argv[1]).status_code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, f"{running.address}/health/live?patient=Patient/p1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "200\n"
+    assert "p1" not in done.stderr
 
 
 def test_what_no_request_of_the_protocol_is_costs_little(running: Running, log: Log) -> None:

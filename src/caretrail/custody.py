@@ -5,7 +5,6 @@ They open the log like the server does, which has to be stopped: one process wri
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from caretrail import opening
@@ -24,8 +23,7 @@ async def redact(
 ) -> None:
     """Erase the contents of some events."""
     async with opening.opened(settings) as log:
-        speaking = partial(opening.speaking, log.repository)
-        for entry in await erasing.redact(log.repository, speaking, event_ids, order):
+        for entry in await erasing.redact(log.repository, log.speaking, event_ids, order):
             say(f"entry {entry}: its content is erased, its leaf stays")
 
 
@@ -40,10 +38,9 @@ async def retain(
 ) -> None:
     """Erase what is past its retention and under no hold."""
     async with opening.opened(settings) as log:
-        speaking = partial(opening.speaking, log.repository)
         run = await erasing.retain(
             log.repository,
-            speaking,
+            log.speaking,
             before=before,
             order=order,
             only_count=only_count,
@@ -58,8 +55,7 @@ async def place_hold(
 ) -> None:
     """Place a legal hold on what a search finds."""
     async with opening.opened(settings) as log:
-        speaking = partial(opening.speaking, log.repository)
-        hold = await holds.place(log.repository, speaking, query, reason)
+        hold = await holds.place(log.repository, log.speaking, query, reason)
         say(f"hold {hold.number} is in force")
 
 
@@ -68,8 +64,7 @@ async def lift_hold(
 ) -> None:
     """End a legal hold."""
     async with opening.opened(settings) as log:
-        speaking = partial(opening.speaking, log.repository)
-        hold = await holds.lift(log.repository, speaking, number, reason)
+        hold = await holds.lift(log.repository, log.speaking, number, reason)
         say(f"hold {hold.number} is lifted")
 
 

@@ -52,6 +52,10 @@ class Opened(NamedTuple):
     repository: Repository
     publisher: Publisher
 
+    def speaking(self) -> Log:
+        """Return the log as the one that says something now."""
+        return speaking(self.repository)
+
 
 @asynccontextmanager
 async def opened(

@@ -80,7 +80,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
     "app": ("opening", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
-    "bench": ("app", "demo", "evidence", "repository", "storage", "config", *_ALL_KERNEL),
+    "bench": ("app", "demo", "evidence", "listening", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("opening", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
     "cli": ("options", "custody", "privacy", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
@@ -103,7 +103,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
     "app": ("uvloop",),
-    "bench": ("httpx", "uvicorn", "uvloop"),
+    "bench": ("httpx", "uvloop"),
     "commands": ("httpx", "rich"),
     "cli": ("typer", "rich"),
     "options": ("typer",),

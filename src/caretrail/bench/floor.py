@@ -1,22 +1,21 @@
 """The floor: what this machine's HTTP costs when nothing is done with the events.
 
-The same uvicorn with the same settings as `app.serve`, and an application that reads the body and
+The same server as that of `app.serve`, and an application that reads the body and
 answers 201 with nothing else. No rate of ours can exceed it.
 """
 
 from __future__ import annotations
 
 import gc
-import socket
 from typing import TYPE_CHECKING, Any, Final
 
-import uvicorn
 import uvloop
+
+from caretrail import listening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_BACKLOG: Final = 1_024
 _GARBAGE_THRESHOLD: Final = 50_000
 _START: Final = {
     "type": "http.response.start",
@@ -46,23 +45,9 @@ async def application(
 
 def main() -> None:
     """Say the port and serve until the process is stopped."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(_BACKLOG)
-    config = uvicorn.Config(
-        application,
-        loop="uvloop",
-        http="httptools",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=True,
-        backlog=_BACKLOG,
-        ws="none",
-    )
+    listener = listening.listen("127.0.0.1", 0)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
     print(listener.getsockname()[1], flush=True)  # noqa: T201  (the parent reads it)
-    uvloop.run(uvicorn.Server(config).serve(sockets=[listener]))
+    uvloop.run(listening.server(application).serve(sockets=[listener]))

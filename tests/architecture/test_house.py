@@ -54,7 +54,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "durable_file": (),
     "key_file": ("durable_file", *_FOUNDATION),
     # One backend a module, behind one protocol.
-    "storage": _ALL_KERNEL,
+    "storage": ("durable_file", *_ALL_KERNEL),
     # The shell: the only place with queues, tasks and the clock.
     "committer": ("storage", *_ALL_KERNEL),
     "statistics": ("storage", *_ALL_KERNEL),
@@ -91,7 +91,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "fhir": ("defusedxml",),
     "dicom": ("defusedxml",),
     "tlog": ("cryptography",),
-    "storage": ("zstandard", "asyncpg"),
+    "storage": ("zstandard", "asyncpg", "cryptography"),
     "evidence": ("cryptography",),
     "listening": ("uvicorn",),
     "key_file": ("cryptography",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from contextlib import closing, contextmanager
@@ -108,13 +109,18 @@ async def _serve(
 ) -> None:
     application = Application(witness)
     address = listening.address_of(listener)
-    try:
-        server = listening.server(application, connections_max=WITNESS_CONNECTIONS_MAX)
+
+    def announce() -> None:
         name, vkey = witness.key.name, witness.key.format()
         say(address)
         say(vkey)
         say(f"witness {name} {vkey} {settings.public_url or address}")
         _log.info("listening", extra={"address": address, "witness": name})
+
+    try:
+        server = listening.server(application, connections_max=WITNESS_CONNECTIONS_MAX)
+        # Said once the server runs, so that whoever then sends a signal sees it stop properly.
+        asyncio.get_running_loop().call_soon(announce)
         await server.serve(sockets=[listener])
     finally:
         application.close()

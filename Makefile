@@ -15,7 +15,7 @@ STAMP := .venv/.set-up
 export PYTHONUNBUFFERED := 1
 export PIP_NO_COLOR := 1
 
-.PHONY: help setup demo test format lint types check soak bench lock clean
+.PHONY: help setup packages demo test format lint types check soak bench lock clean
 
 help:
 	@echo 'make demo    run CareTrail with a synthetic hospital in it'
@@ -48,7 +48,11 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup
 	@exec $(BIN)/caretrail demo
 
-test: setup
+# Without root the tests that need them skip, and say why.
+packages:
+	@[ "$$(id -u)" -ne 0 ] || scripts/install_debian.sh || true
+
+test: setup packages
 	@exec $(PYTEST)
 
 format: setup
@@ -61,7 +65,7 @@ types: setup
 	@$(BIN)/mypy --no-error-summary
 
 # The tests come last, so that their summary is the last line.
-check: format lint types
+check: format lint types packages
 	@exec $(PYTEST) $(foreach room,$(KERNEL),--cov caretrail.$(room)) --cov-branch \
 		--cov-report term-missing:skip-covered --cov-fail-under 100
 

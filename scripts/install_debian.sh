@@ -2,7 +2,10 @@
 # Install the Debian packages that some tests need. Does nothing where they are there already.
 set -euo pipefail
 
-packages=(chromium) # tests/evidence opens verify.html in it.
+packages=(
+    chromium # tests/evidence opens verify.html in it.
+    openssl  # tests/publisher has its own time-stamping authority.
+)
 
 missing=()
 for package in "${packages[@]}"; do

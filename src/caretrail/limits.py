@@ -64,6 +64,8 @@ TREE_SIZE_MAX: Final = 2**63
 PROOF_HASHES_MAX: Final = 63
 # An entry in a bundle has a length of 16 bits (C2SP tlog-tiles).
 LOG_ENTRY_BYTES_MAX: Final = 65_535
+# What a log may answer for a tile: 256 entries of the largest size, each after its length.
+TILE_BYTES_MAX: Final = 256 * (2 + LOG_ENTRY_BYTES_MAX)
 # Tiles whose inner nodes a prover keeps: 16 KiB each, 16 MiB in all.
 PROVER_TILES_MAX: Final = 1_024
 # Go's implementation has the same bound; C2SP signed-note asks for 16 at least.

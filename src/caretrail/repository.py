@@ -88,7 +88,8 @@ class Repository:
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._received = 0
+        # Also after a restart with another clock the times of receipt never fall.
+        self._received = storage.received
         self._noise = _Noise()
         self._committer = Committer(storage, on_commit=on_commit)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from caretrail.errors import Error, VerificationError
+from caretrail.errors import VerificationError
 from caretrail.patterns import erasure, succession
 from caretrail.sequencer import bucket_of_key
 from caretrail.storage.bodies import shipped
@@ -152,9 +152,7 @@ def verify(
     raise AssertionError("one process sees one moment")
 
 
-def verify_patiently(
-    folder: Path, state: State | None, *, rest: Callable[[State], None]
-) -> Report:
+def verify_patiently(folder: Path, state: State | None, *, rest: Callable[[State], None]) -> Report:
     """Check the log in `folder` a range at a time, and go on from `state` where there is one.
 
     `rest` is called between two ranges with nothing open for reading: it may wait, and keep the
@@ -192,7 +190,9 @@ class _Verification:
         self._report.log = properties["log"]
         self._report.origin = properties["origin"].decode(errors="replace")
         self._report.keys = properties["keys"].decode(errors="replace")
-        self._report.notes = [one for (one,) in db.execute("SELECT note FROM signed ORDER BY number")]
+        self._report.notes = [
+            one for (one,) in db.execute("SELECT note FROM signed ORDER BY number")
+        ]
         self._state = state if state is not None else self._begun()
         self._weights = Weights(self._state.key)
         self._check = EntryCheck(db, self._weights)
@@ -274,9 +274,7 @@ class _Verification:
                 raise _ErasedMeanwhileError
         else:
             while state.done < state.size:
-                yield self._check.part(
-                    state.done, min(state.size, state.done + RANGE_ENTRIES)
-                )
+                yield self._check.part(state.done, min(state.size, state.done + RANGE_ENTRIES))
 
     def _rest(self) -> None:
         """Let go of the database for a moment, and keep what is known, if there is time."""
@@ -352,7 +350,9 @@ class _Verification:
                 continue
             for entry in range(first, last + 1)[:FINDINGS_MAX]:
                 report.add(entry, "the event is missing: no erasure names it")
-        ask = "SELECT x.entry FROM erased x LEFT JOIN leaf l ON l.entry = x.entry WHERE l.k NOT NULL"
+        ask = (
+            "SELECT x.entry FROM erased x LEFT JOIN leaf l ON l.entry = x.entry WHERE l.k NOT NULL"
+        )
         for (entry,) in self._db.execute(f"{ask} OR l.entry IS NULL ORDER BY x.entry"):
             report.add(entry, "the event is said to be erased, and is there")
 
@@ -360,7 +360,7 @@ class _Verification:
         ask = "SELECT count(*) FROM"
         # One statement, one moment, also for somebody who is patient.
         leaves, erased, nodes, events, fingerprints = self._db.execute(
-            f"SELECT ({ask} leaf), ({ask} erased), ({ask} node), ({ask} event),"  # noqa: S608
+            f"SELECT ({ask} leaf), ({ask} erased), ({ask} node), ({ask} event),"
             f" ({ask} fingerprint)"
         ).fetchone()
         for table, count in (("event", events), ("fingerprint", fingerprints)):

@@ -145,3 +145,7 @@ WITNESS_CLOCK_BACK_SECONDS_MAX: Final = 300
 WITNESS_BODY_SECONDS_MAX: Final = 10.0
 # Connections to a witness: each log has one, and auditors a few.
 WITNESS_CONNECTIONS_MAX: Final = 256
+# A server that has just started has other things to do than to read its whole log.
+VERIFICATION_START_SECONDS: Final = 60.0
+# What a restart repeats at most; each time it is written the disk is waited for.
+VERIFICATION_SAVE_SECONDS: Final = 5.0

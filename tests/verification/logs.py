@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from caretrail import opening
 from caretrail.config import Settings
 from caretrail.tlog.checkpoint import Checkpoint
-from caretrail.tlog.note import Note
 from tests.storage import world
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caretrail.publisher.signing_key import Signer
+    from caretrail.tlog.note import Note
 
 
 def settings(home: Path) -> Settings:
@@ -89,4 +89,6 @@ def resign(home: Path) -> None:
         note = sign(home, Checkpoint(property_of(home, "origin"), size, bytes(root)))
         db.execute("DELETE FROM signed")
         row = (size, note.format())
-        db.execute("INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 0, 0, ?)", row)
+        db.execute(
+            "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 0, 0, ?)", row
+        )

@@ -16,7 +16,6 @@ from caretrail import opening
 from caretrail.errors import ConfigurationError, ConflictError
 from caretrail.publisher.checkpoint_store import CheckpointStore
 from caretrail.storage.sqlite import SqliteStorage
-from caretrail.storage.sqlite.verification import Finding
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.tree import Tree
@@ -28,6 +27,8 @@ from tests.verification import logs
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from caretrail.storage.sqlite.verification import Finding
 
 SIZE = 302  # The log's start, 300 events, and its stop.
 
@@ -147,7 +148,9 @@ def foreign_key(home: Path) -> None:
     other = home.with_name("other")
     logs.grow(other, 1)
     stranger = logs.property_of(other, "keys").split(" ")[1]
-    key = opening.VerifierKey.parse(stranger.strip())._replace(name=logs.property_of(home, "origin"))
+    key = opening.VerifierKey.parse(stranger.strip())._replace(
+        name=logs.property_of(home, "origin")
+    )
     with logs.database(home) as db:
         added = f"{logs.property_of(home, 'keys')}300 {key.format()}\n"
         db.execute("UPDATE property SET value = ? WHERE name = 'keys'", (added.encode(),))
@@ -172,7 +175,9 @@ def two_of_one_size(home: Path) -> None:
     note = logs.sign(home, other).format()
     with logs.database(home) as db:
         row = (SIZE, note)
-        db.execute("INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 0, 0, ?)", row)
+        db.execute(
+            "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 0, 0, ?)", row
+        )
 
 
 def flipped_store(home: Path) -> None:
@@ -275,7 +280,9 @@ def test_a_rotated_key_signs_no_larger_tree(home: Path, tmp_path: Path) -> None:
         checkpoint = Checkpoint(logs.property_of(home, "origin"), size, bytes(root))
         note = asyncio.run(opening.publishing.signing_key.sign(checkpoint, stolen)).format()
         row = (size, note)
-        db.execute("INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 0, 0, ?)", row)
+        db.execute(
+            "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 0, 0, ?)", row
+        )
     assert any("a checkpoint that is kept" in one.what for one in found(home))
 
 

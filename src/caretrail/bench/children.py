@@ -103,7 +103,17 @@ def floor() -> Iterator[tuple[Child, Address]]:
 @contextmanager
 def server(folder: Path) -> Iterator[tuple[Child, Address]]:
     """Run `caretrail serve` on the data folder and a free port."""
-    arguments = ("serve", "--data", str(folder), "--port", "0", "--log-level", "warning")
+    arguments = (
+        "serve",
+        "--data",
+        str(folder),
+        "--port",
+        "0",
+        "--log-level",
+        "warning",
+        "--verify-hours",
+        "0",
+    )
     with child(_SERVER, *arguments) as started:
         url = started.read().decode()
         token = (folder / "token").read_text(encoding="ascii").strip()

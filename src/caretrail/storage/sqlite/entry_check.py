@@ -131,7 +131,9 @@ class EntryCheck:
             raise VerificationError("the time of receipt is not the event's")
         k, irregular = row[0], row[7]
         bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
+        # What is derived counts whatever else is wrong: one finding is one finding.
         self._hours[bucket // HOUR_MILLISECONDS] += 1
+        self._terms = (self._terms + self._weights.of(k, index.terms(record))) % PRIME
         entry = entry_of(record, salt=salt, identity=self._identity)
         if merkle.leaf_hash(entry.encode()) != leaf:
             raise VerificationError("the event is not what its leaf commits to")
@@ -143,7 +145,6 @@ class EntryCheck:
             raise VerificationError("the event's fingerprint is missing")
         if entry.number is not None:
             self._part.numbered.append((row[3], entry.number, received))
-        self._terms = (self._terms + self._weights.of(k, index.terms(record))) % PRIME
         if record.kind == Kind.OWN:
             self._note_change(record)
 

@@ -29,10 +29,10 @@ _TERMS_REMEMBERED: Final = 1_000_000
 _DOCUMENTS_AT_ONCE: Final = 250_000
 # After this time of reading somebody who is patient lets others write their journal back.
 _READING_SECONDS: Final = 0.5
-_SETUP: Final = """
-CREATE VIRTUAL TABLE temp.pair USING fts5vocab(main, term, 'instance');
-CREATE TABLE temp.weight(k INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL);
-"""
+_SETUP: Final = (
+    "CREATE VIRTUAL TABLE temp.pair USING fts5vocab(main, term, 'instance')",
+    "CREATE TABLE temp.weight(k INTEGER PRIMARY KEY, low INTEGER NOT NULL, high INTEGER NOT NULL)",
+)
 # Of an event that came after those that are looked at there is no weight, and nothing to find.
 _SUMS: Final = """
 SELECT p.term, sum(w.low), sum(w.high), sum(CASE WHEN w.k IS NULL THEN
@@ -72,7 +72,8 @@ def _whole(low: int, high: int) -> int:
 
 def prepare(db: sqlite3.Connection) -> None:
     """Make what the comparison needs, in the connection's own temporary database."""
-    db.executescript(_SETUP)
+    for statement in _SETUP:  # Not as a script: that would end the transaction.
+        db.execute(statement)
 
 
 def note(db: sqlite3.Connection, weights: Weights, keys: Iterable[int]) -> None:

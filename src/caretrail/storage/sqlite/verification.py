@@ -360,8 +360,7 @@ class _Verification:
         ask = "SELECT count(*) FROM"
         # One statement, one moment, also for somebody who is patient.
         leaves, erased, nodes, events, fingerprints = self._db.execute(
-            f"SELECT ({ask} leaf), ({ask} erased), ({ask} node), ({ask} event),"
-            f" ({ask} fingerprint)"
+            f"SELECT ({ask} leaf), ({ask} erased), ({ask} node), ({ask} event), ({ask} fingerprint)"
         ).fetchone()
         for table, count in (("event", events), ("fingerprint", fingerprints)):
             if count != leaves - erased:
@@ -417,9 +416,8 @@ class _Verification:
         if self._erasures() != self._state.erasures:
             self._report.unchecked.append("the index: something was erased meanwhile")
         elif found != self._terms % PRIME:
-            before = len(self._report.findings)
             term_sums.find(self._db, self._check.reader, size, self._report.add)
-            if len(self._report.findings) == before:
+            if not self._report.findings:
                 self._report.add(None, "the index is not that of the events")
 
 

@@ -26,8 +26,8 @@ def settings(home: Path) -> Settings:
     return Settings(data=home / "log")
 
 
-def grow(home: Path, count: int, *, seed: int = 1, erase: bool = False) -> None:
-    """Start the log, append events, perhaps erase the first two of them, and stop it."""
+def grow(home: Path, count: int, *, seed: int = 1, erase: bool = False, erased: int = 2) -> None:
+    """Start the log, append events, perhaps erase the first of them, and stop it."""
 
     async def run() -> None:
         async with opening.opened(settings(home)) as log:
@@ -38,7 +38,7 @@ def grow(home: Path, count: int, *, seed: int = 1, erase: bool = False) -> None:
                     sent[at : at + 100], sender=world.SENDER, is_backfill=True
                 )
             if erase:
-                entries = [one.entry for one in stored[:2]]
+                entries = [one.entry for one in stored[:erased]]
                 said = opening.own.erased(
                     opening.speaking(log.repository),
                     entries=entries,

@@ -18,7 +18,12 @@ from caretrail.publisher.checkpoint_store import CheckpointStore
 from caretrail.storage.sqlite import SqliteStorage
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.checkpoint import Checkpoint
+from caretrail.tlog.cosignature import Cosigner, CosignerAt, verifier
+from caretrail.tlog.key_history import KeyHistory
+from caretrail.tlog.keys import Ed25519PrivateKey
+from caretrail.tlog.note import Note
 from caretrail.tlog.tree import Tree
+from caretrail.tlog.witness import Request, State, decide
 from caretrail.verification import folder as folder_report
 from caretrail.verification.folder import Verdict, verify_folder
 from tests.storage import world
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caretrail.storage.sqlite.verification import Finding
+    from caretrail.tlog.note import Verifier
 
 SIZE = 302  # The log's start, 300 events, and its stop.
 
@@ -360,3 +366,104 @@ def test_a_flipped_byte_of_any_file_is_found_or_changes_no_answer(tmp_path: Path
             else:  # The key is no evidence: what it has signed is.
                 assert found(home) == []
         path.write_bytes(data)
+
+
+def witnessed(home: Path) -> tuple[State, list[Verifier]]:
+    """Return what a witness remembers that has cosigned the log as it is, and the log's keys."""
+    with logs.database(home) as db:
+        size, root = db.execute("SELECT size, root FROM head").fetchone()
+    history = KeyHistory.parse(logs.property_of(home, "keys"))
+    return State(size, bytes(root)), [verifier(key) for key in history.valid_keys(size)]
+
+
+def asked(home: Path, old: int) -> Request:
+    """Return the request that the log, as it is now, makes to its witness."""
+    storage = SqliteStorage(home / "log")
+    try:
+        size = storage.found.size
+        note = logs.sign(home, Checkpoint(storage.origin, size, storage.found.root()))
+        proof = storage.proofs().prover.consistency(old=min(old, size), new=size)
+    finally:
+        asyncio.run(storage.close())
+    return Request.make(note, old=min(old, size), proof=proof)
+
+
+def test_a_witness_cosigns_a_log_that_goes_on(home: Path) -> None:
+    state, keys = witnessed(home)
+    logs.grow(home, 5, seed=3)
+    assert decide(asked(home, state.size), state, keys).status == 200
+
+
+def test_a_witness_refuses_an_altered_tree_that_the_stolen_key_has_signed(home: Path) -> None:
+    state, keys = witnessed(home)
+    resign_altered(home)
+    assert decide(asked(home, state.size), state, keys).status == 422
+
+
+def test_a_witness_does_not_go_back_with_a_stolen_key(home: Path) -> None:
+    state, keys = witnessed(home)
+    cut_tail(home)
+    decision = decide(asked(home, state.size), state, keys)
+    assert (decision.status, decision.size) == (409, state.size)
+
+
+def cosigned(home: Path, tmp_path: Path) -> Path:
+    """Keep a cosigned checkpoint in the log; return the policy that asks for the witness."""
+    witness = CosignerAt(Cosigner("w.test", Ed25519PrivateKey(b"w" * 32)), 1_780_000_000)
+    with logs.database(home) as db:
+        (data,) = db.execute("SELECT note FROM signed ORDER BY number DESC").fetchone()
+        note = Note.parse(bytes(data))
+        row = (SIZE, note.add([witness.sign(note.text)]).format())
+        db.execute(
+            "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 1, 0, ?)", row
+        )
+    vkey = logs.property_of(home, "keys").split()[1]
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {vkey}\nwitness w {witness.key.format()}\nquorum w\n")
+    return policy
+
+
+def test_a_policy_is_met_by_the_cosignatures_that_are_kept(home: Path, tmp_path: Path) -> None:
+    policy = cosigned(home, tmp_path)
+    verdict = verify_folder(home / "log", policy=policy)
+    assert verdict.findings() == []
+    assert f"witnessed: the first {SIZE} entries, by w" in folder_report.lines(
+        verdict, listed=False
+    )
+    assert folder_report.machine(verdict)["witnesses"] == [{"name": "w", "time": 1_780_000_000}]
+
+
+def test_a_log_without_the_policys_quorum_does_not_hold(home: Path, tmp_path: Path) -> None:
+    policy = cosigned(home, tmp_path)
+    with logs.database(home) as db:
+        db.execute("DELETE FROM signed WHERE cosigned")
+    findings = verify_folder(home / "log", policy=policy).findings()
+    assert ["too few witnesses" in one.what for one in findings] == [True]
+
+
+def test_a_whole_log_made_anew_store_and_all_is_found_by_the_policy(
+    home: Path, tmp_path: Path
+) -> None:
+    policy = cosigned(home, tmp_path)
+    other = tmp_path / "other"
+    logs.grow(other, 10, seed=2)
+    assert found(other) == []
+    assert verify_folder(other / "log", policy=policy).findings()
+
+
+def test_many_redactions_are_counted_and_listed_when_asked_for(tmp_path: Path) -> None:
+    logs.grow(tmp_path, 40, erase=True, erased=15)
+    verdict = judged(tmp_path)
+    assert verdict.findings() == []
+    counted = next(iter(folder_report.lines(verdict, listed=False)))
+    assert counted.startswith("15 entries: redacted by entry 41 under policy ten years")
+    assert (
+        len([one for one in folder_report.lines(verdict, listed=True) if "redacted" in one]) == 15
+    )
+
+
+def test_a_store_or_policy_that_was_named_has_to_be_there(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no checkpoint store"):
+        verify_folder(home / "log", store=tmp_path / "absent")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        verify_folder(home / "log", policy=tmp_path / "absent")

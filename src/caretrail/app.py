@@ -15,13 +15,16 @@ from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
 from caretrail.metrics import Metrics
+from caretrail.patterns import own
 from caretrail.transport.asgi import Application
+from caretrail.verification import background
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
     from caretrail.config import Settings
     from caretrail.repository import Repository
+    from caretrail.verification.background import Result
 
 _log: Final = logging.getLogger(__name__)
 
@@ -46,10 +49,15 @@ class Server:
             self.repository = log.repository
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
             gate = Gate(self.secret, producer=settings.producer, organisation=settings.organisation)
+            verification = background.Background(
+                settings.folder,
+                hours=settings.verify_hours,
+                on_result=self.record_verification,
+            )
             self.metrics.watch(
                 waiting=lambda: log.repository.waiting,
                 size=lambda: log.repository.size,
-                evidence=log.publisher.health,
+                evidence=lambda: log.publisher.health() | verification.health(),
             )
             service = Service(
                 log.repository,
@@ -62,8 +70,23 @@ class Server:
                 log_access=settings.log_access,
                 publisher=log.publisher,
                 metrics=self.metrics.text,
+                integrity=verification.health,
             )
-            yield Application(service, on_request=self.metrics.on_request)
+            verification.start()
+            try:
+                yield Application(service, on_request=self.metrics.on_request)
+            finally:
+                await verification.close()
+
+    async def record_verification(self, result: Result) -> None:
+        """Let the log say that it was read whole: one event a run (DESIGN, decision 12)."""
+        event = own.verified(
+            opening.speaking(self.repository),
+            size=result.size,
+            findings=result.findings,
+            seconds=round(result.seconds),
+        )
+        await self.repository.record_own(event)
 
 
 async def serve(

@@ -111,19 +111,53 @@ def check(
 
 @commands.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A data folder; it may be in use.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="A data folder (it may be in use), an evidence bundle, or the address of a log."
+        ),
+    ],
+    policy: Annotated[
+        Path | None, typer.Option(help="A C2SP tlog-policy file: the keys that you trust.")
+    ] = None,
+    checkpoint_store: Annotated[
+        Path | None,
+        typer.Option(help="A folder's checkpoint store (default: beside it, if it is there)."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(help="A file that remembers what an address has shown; made when absent."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the bearer token for an address.")
+    ] = None,
+    entries: Annotated[
+        bool, typer.Option("--entries", help="Read an address's entries, too.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="Name every redacted entry of a folder.")
+    ] = False,
+    machine: Annotated[bool, typer.Option("--json", help="Report for machines.")] = False,
 ) -> None:
-    """Check that a log is whole. Exit code 0 only if everything holds."""
-    from caretrail.commands import verify_folder
+    """Check a log or a bundle. Exit code 0 only if everything holds."""
+    from caretrail.commands import Looking, verify_target
 
     with _bar() as bar:
         task = bar.add_task("entries", total=None)
-        lines, whole = verify_folder(
-            folder, lambda done, total: bar.update(task, completed=done, total=total)
+        looking = Looking(
+            policy=policy,
+            store=checkpoint_store,
+            memory=state,
+            token=token_file,
+            entries=entries,
+            listed=listed,
+            json=machine,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
+        lines, holds = verify_target(target, looking)
     for line in lines:
         _say(line)
-    sys.exit(0 if whole else 1)
+    sys.exit(0 if holds else 1)
 
 
 Policy = Annotated[str, typer.Option(help="The policy or legal basis.")]

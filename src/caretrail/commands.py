@@ -1,23 +1,26 @@
-"""What the commands `load`, `check` and `demo` do."""
+"""What the commands `load`, `check`, `verify` and `demo` do."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail import opening
 from caretrail.demo import hospital, incidents
-from caretrail.errors import Error
+from caretrail.errors import ConfigurationError, Error
+from caretrail.evidence import verify as bundles
 from caretrail.fhir import doctor, intake, xml
 from caretrail.loading import Loader, Source, portions, read
 from caretrail.repository import Sender
-from caretrail.storage.sqlite import verify
+from caretrail.verification import folder as folder_report
+from caretrail.verification import remote
+from caretrail.verification.folder import read_policy, verify_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from caretrail.app import Server
     from caretrail.config import Settings
@@ -90,19 +93,62 @@ def _examined(place: str, body: bytes, say: Callable[[str], None]) -> bool:
     return not diagnosis.holds
 
 
-def verify_folder(folder: Path, progress: Callable[[int, int], None]) -> tuple[list[str], bool]:
-    """Check the log in a data folder; return what to say, and whether it is whole."""
-    report = verify(folder, progress=progress)
-    if report.whole:
-        return [f"whole: {report.size} entries, root {report.root.hex()}"], True
-    findings = sorted(report.findings, key=lambda one: (one.entry is None, one.entry or 0))
-    lines = [
-        f"{'the log' if one.entry is None else f'entry {one.entry}'}: {one.what}"
-        for one in findings
-    ]
-    first = findings[0].entry
-    where = "not at an entry" if first is None else f"first at entry {first}"
-    return [*lines, f"NOT WHOLE: {len(findings)} findings, {where}"], False
+class Looking(NamedTuple):
+    """How a verification is done: the options of `caretrail verify`, and where to say how far it is."""
+
+    policy: Path | None
+    store: Path | None
+    memory: Path | None
+    token: Path | None
+    entries: bool
+    listed: bool
+    json: bool
+    progress: Callable[[int, int], None]
+
+
+def verify_target(target: str, looking: Looking) -> tuple[Iterable[str], bool]:
+    """Check a data folder, an evidence bundle or a running log; return what to say, and if it holds."""
+    if target.startswith(("http://", "https://")):
+        return _verify_url(target, looking)
+    if Path(target).is_file():
+        return _verify_bundle(Path(target), looking)
+    verdict = verify_folder(
+        Path(target), store=looking.store, policy=looking.policy, progress=looking.progress
+    )
+    report = verdict.report
+    if looking.json:
+        return [json.dumps(folder_report.machine(verdict), indent=1)], report.whole
+    return folder_report.lines(verdict, listed=looking.listed), report.whole
+
+
+def _verify_bundle(path: Path, looking: Looking) -> tuple[Iterable[str], bool]:
+    policy = _read(looking.policy) if looking.policy is not None else None
+    check = bundles.Check(_read(path), policy)
+    if looking.json:
+        return [json.dumps(bundles.machine(check), indent=1)], check.holds()
+    return map(bundles.printable, bundles.page(check)), check.holds()
+
+
+def _verify_url(url: str, looking: Looking) -> tuple[Iterable[str], bool]:
+    seen = remote.verify_url(
+        url,
+        policy=read_policy(looking.policy) if looking.policy is not None else None,
+        memory=looking.memory,
+        token=_read(looking.token).decode().strip() if looking.token is not None else "",
+        entries=looking.entries,
+        progress=looking.progress,
+    )
+    holds = not seen.findings
+    if looking.json:
+        return [json.dumps(remote.machine(seen), indent=1)], holds
+    return map(bundles.printable, remote.lines(seen)), holds
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
 
 
 class Hospital:

@@ -110,6 +110,13 @@ class Settings:
             " ever."
         },
     )
+    verify_hours: int = field(
+        default=24,
+        metadata={
+            "help": "The server verifies its whole log beside its work, this long after the last"
+            " time; 0 switches it off."
+        },
+    )
     event_bytes_max: int = field(
         default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
     )
@@ -137,6 +144,8 @@ class Settings:
             raise ConfigurationError("--log-level is debug, info, warning or error")
         if self.log_access not in ("public", "hashes", "private"):
             raise ConfigurationError("--log-access is public, hashes or private")
+        if self.verify_hours < 0:
+            raise ConfigurationError("--verify-hours is 0 or more")
         if bool(self.signing_command) != bool(self.signing_command_key):
             raise ConfigurationError("--signing-command and --signing-command-key go together")
         if self.copy_window_hours < 0:

@@ -64,6 +64,8 @@ TREE_SIZE_MAX: Final = 2**63
 PROOF_HASHES_MAX: Final = 63
 # An entry in a bundle has a length of 16 bits (C2SP tlog-tiles).
 LOG_ENTRY_BYTES_MAX: Final = 65_535
+# What a log may answer for a tile: 256 entries of the largest size, each after its length.
+TILE_BYTES_MAX: Final = 256 * (2 + LOG_ENTRY_BYTES_MAX)
 # Tiles whose inner nodes a prover keeps: 16 KiB each, 16 MiB in all.
 PROVER_TILES_MAX: Final = 1_024
 # Go's implementation has the same bound; C2SP signed-note asks for 16 at least.
@@ -145,3 +147,7 @@ WITNESS_BODY_SECONDS_MAX: Final = 10.0
 WITNESS_CONNECTIONS_MAX: Final = 256
 # Entries that one event of an erasure names: with a detail each it stays below EVENT_BYTES_MAX.
 ERASED_AT_ONCE_MAX: Final = 5_000
+# A server that has just started has other things to do than to read its whole log.
+VERIFICATION_START_SECONDS: Final = 60.0
+# What a restart repeats at most; each time it is written the disk is waited for.
+VERIFICATION_SAVE_SECONDS: Final = 5.0

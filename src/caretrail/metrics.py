@@ -59,7 +59,7 @@ class Metrics:
         size: Callable[[], float],
         evidence: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
-        """Read these whenever figures are asked for; `evidence` is the publisher's health."""
+        """Read these whenever figures are asked for; `evidence` is health of signing and verifying."""
         self._waiting, self._size, self._evidence = waiting, size, evidence
 
     def on_commit(self, commit: Commit) -> None:
@@ -112,6 +112,9 @@ _EVIDENCE: Final = {
     "signed_seconds_ago": "Age of the latest signed checkpoint",
     "cosigned_size": "Entries that the latest cosigned checkpoint covers",
     "cosigned_seconds_ago": "Age of the latest cosigned checkpoint",
+    "verified_size": "Entries that the last whole verification has read",
+    "verified_seconds_ago": "Age of the last whole verification",
+    "findings": "Findings of the last whole verification; 0 as long as the log is whole",
     "unwitnessed": "Entries that no quorum of witnesses has cosigned yet",
 }
 

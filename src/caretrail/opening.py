@@ -22,7 +22,7 @@ from caretrail.patterns import codes, own
 from caretrail.patterns.own import Log
 from caretrail.publisher import publishing
 from caretrail.publisher.anchors import Pinned, TimeStampAuthority, WriteOnceFolder
-from caretrail.publisher.checkpoint_store import CheckpointStore
+from caretrail.publisher.checkpoint_store import CheckpointStore, beside
 from caretrail.publisher.publishing import Anchors, Publisher
 from caretrail.publisher.signing_key import CommandSigner, FileSigner, QuantumSafeSigner, Signer
 from caretrail.publisher.witnesses import Witnesses
@@ -135,9 +135,8 @@ def key_path(settings: Settings) -> Path:
 
 def checkpoint_store(settings: Settings) -> CheckpointStore:
     """Return the store of the last signed checkpoints."""
-    folder = settings.folder.resolve()
-    path = settings.checkpoint_store or folder.with_name(f"{folder.name}.checkpoint")
-    return CheckpointStore(path, data=folder)
+    path = settings.checkpoint_store or beside(settings.folder)
+    return CheckpointStore(path, data=settings.folder)
 
 
 async def begin_keys(storage: Storage, signers: Sequence[Signer]) -> None:

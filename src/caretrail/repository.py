@@ -92,7 +92,8 @@ class Repository:
         """Open for events; copies are recognised for `copy_window` milliseconds, 0 for ever."""
         self._storage = storage
         self._clock = clock
-        self._received = 0
+        # Also after a restart with another clock the times of receipt never fall.
+        self._received = storage.received
         self._noise = _Noise()
         self._committer = Committer(storage, on_commit=on_commit, copy_window=copy_window)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")

@@ -60,6 +60,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "statistics": ("storage", *_ALL_KERNEL),
     "repository": ("committer", "statistics", "storage", *_ALL_KERNEL),
     "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
+    # By everybody: it opens nothing for writing.
+    "verification": ("publisher", "storage", "durable_file", *_ALL_KERNEL),
     # A log with its keys, and what it says of itself.
     "opening": ("publisher", "repository", "committer", "storage", "config", *_ALL_KERNEL),
     "options": ("config",),
@@ -79,9 +81,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "app": ("opening", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
+    "app": ("opening", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "evidence", "listening", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("opening", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
+    "commands": ("opening", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
     "cli": ("options", "custody", "privacy", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
@@ -97,6 +99,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
     "witness": ("uvloop",),
+    "verification": ("httpx",),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),
     "capture": ("httpx",),
@@ -117,7 +120,7 @@ _IMPURE: Final = frozenset(
      "time"]
 )  # fmt: skip
 # Modules that may name one concrete backend; all others know only `storage.contract`.
-WIRING: Final = frozenset(["app", "opening", "commands", "bench"])
+WIRING: Final = frozenset(["app", "opening", "commands", "bench", "verification"])
 _CONTRACT: Final = ("caretrail.storage.contract", "caretrail.storage.bodies")
 
 

@@ -39,6 +39,15 @@ async def latest(request: Request, service: Service) -> Response:
     return Response(200, signed.note.format(), media=TEXT)
 
 
+async def keys(request: Request, service: Service) -> Response:
+    """Return the history of the log's keys: who trusts this address alone takes them from here."""
+    _admit(request, service, "hashes")
+    history = service.publisher.keys if service.publisher is not None else ""
+    if not history:
+        raise NotFoundError("this log has no key")
+    return Response(200, history.encode(), media=TEXT)
+
+
 async def resource(request: Request, service: Service) -> Response:
     """Return a tile or an entry bundle of the signed tree; neither ever changes."""
     try:

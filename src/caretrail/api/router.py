@@ -124,6 +124,7 @@ ROUTES: Final = (
     # What of the log is public is for a setting to say; the handlers see to it.
     Route("GET", "/log/checkpoint", log.checkpoint, "log", public=True, fhir=False),
     Route("GET", "/log/checkpoint/latest", log.latest, "log", public=True, fhir=False),
+    Route("GET", "/log/keys", log.keys, "log", public=True, fhir=False),
     *_tile_routes(),
     Route("GET", "/health/live", health.live, "health", public=True, fhir=False),
     Route("GET", "/health/ready", health.ready, "health", public=True, fhir=False),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caretrail.limits import BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, EVENT_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from caretrail.access.decision import Gate
     from caretrail.publisher.publishing import Publisher
@@ -29,7 +29,8 @@ class Service(NamedTuple):
     `public_url` is the address of this server as its clients see it, without `/fhir`; "" takes it
     from each request. `require_date` refuses a search without a date (ITI-81, strict). `log_access`
     says what of `/log` everybody may read: "public" all of it, "hashes" what names no entry,
-    "private" nothing. Without a `publisher` nothing is signed. `now` is in milliseconds since 1970.
+    "private" nothing. Without a `publisher` nothing is signed. `integrity` says what the last
+    verification has found. `now` is in milliseconds since 1970.
     """
 
     repository: Repository
@@ -42,4 +43,5 @@ class Service(NamedTuple):
     log_access: str = "hashes"
     publisher: Publisher | None = None
     metrics: Callable[[], bytes] = _no_metrics
+    integrity: Callable[[], Mapping[str, Any]] = dict
     now: Callable[[], int] = _milliseconds

@@ -106,8 +106,9 @@ def server(folder: Path, *options: str) -> Iterator[tuple[Child, Address]]:
 
     A log that was filled without a server has signed nothing yet.
     """
-    arguments = ("serve", "--data", str(folder), "--port", "0", "--log-level", "warning")
-    with child(COMMAND, *arguments, "--accept-new-checkpoint-store", *options) as started:
+    arguments = ["serve", "--data", str(folder), "--port", "0", "--log-level", "warning"]
+    arguments += ["--accept-new-checkpoint-store", "--verify-hours", "0", *options]
+    with child(COMMAND, *arguments) as started:
         url = started.read().decode()
         token = (folder / "token").read_text(encoding="ascii").strip()
         yield started, Address(int(url.rpartition(":")[2]), token)

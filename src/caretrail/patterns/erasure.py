@@ -28,7 +28,15 @@ class Erased(NamedTuple):
 
     def covers(self, entry: int) -> bool:
         """Tell whether the entry is one of them."""
-        return any(first <= entry <= last for first, last in self.runs)
+        return self.covers_run(entry, entry)
+
+    def covers_run(self, first: int, last: int) -> bool:
+        """Tell whether the entries from the first to the last are all among them."""
+        at = first
+        for start, end in sorted(self.runs):
+            if start <= at <= end:
+                at = end + 1
+        return at > last
 
 
 def details(entries: Iterable[int]) -> list[Json]:

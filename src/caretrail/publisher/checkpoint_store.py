@@ -58,13 +58,11 @@ class CheckpointStore:
         except OSError as error:
             raise ConfigurationError(f"the folder of {path} cannot be made") from error
         with self._locked():
-            self._read()
+            read(self._path)
 
     def get(self, origin: str) -> bytes | None:
         """Return the last signed checkpoint of a log; None when there never was one."""
-        # A file is replaced as a whole, so that a reader needs no lock.
-        found = self._read().get(origin)
-        return None if found is None else found.encode()
+        return read(self._path).get(origin)
 
     def set(self, origin: str, *, expected: bytes | None, new: bytes) -> None:
         """Store `new` in the place of `expected`; on return it survives a power cut.
@@ -74,15 +72,15 @@ class CheckpointStore:
         and its outcome is unknown: ask `get` before going on.
         """
         with self._locked():
-            stored = self._read()
+            stored = read(self._path)
             held = stored.get(origin)
-            if held != (None if expected is None else expected.decode()):
+            if held != expected:
                 raise ConflictError(
                     "another checkpoint of this log was signed in the meantime: is it running"
                     " twice, or from a restored copy?"
                 )
             _check(origin, new, held)
-            self._write({**stored, origin: new.decode()})
+            self._write({**stored, origin: new})
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -102,32 +100,9 @@ class CheckpointStore:
         finally:
             os.close(lock)  # Which unlocks it, as the end of the process does.
 
-    def _read(self) -> dict[str, str]:
-        try:
-            with self._path.open("rb") as opened:
-                data = opened.read(CHECKPOINT_STORE_BYTES_MAX + 1)
-        except FileNotFoundError:
-            return {}
-        except OSError as error:
-            raise StoreError("the checkpoint store cannot be read") from error
-        first, _, second = data.partition(b"\n")
-        try:
-            if first != _header(second):
-                raise ValueError("another hash")
-            found = msgspec.json.decode(second, type=dict[str, str])
-            for origin, note in found.items():
-                _parse(origin, note.encode())
-        except (ValueError, VerificationError) as error:
-            raise ConfigurationError(
-                f"the checkpoint store {self._path} is damaged. Keep the file. Put back a copy of"
-                " it that has the last published checkpoint; a witness and the anchors have that"
-                " checkpoint, too. Remove the file only if the log holds against them"
-                " (caretrail verify)"
-            ) from error
-        return found
-
-    def _write(self, checkpoints: dict[str, str]) -> None:
-        second = msgspec.json.encode(checkpoints, order="sorted") + b"\n"
+    def _write(self, checkpoints: dict[str, bytes]) -> None:
+        texts = {origin: note.decode() for origin, note in checkpoints.items()}
+        second = msgspec.json.encode(texts, order="sorted") + b"\n"
         data = _header(second) + b"\n" + second
         if len(data) > CHECKPOINT_STORE_BYTES_MAX:
             raise StoreError("the checkpoint store is full: give some logs a file of their own")
@@ -135,6 +110,42 @@ class CheckpointStore:
             durable_file.replace(self._path, data, mode=_MODE)
         except OSError as error:
             raise StoreError("the checkpoint store cannot be written") from error
+
+
+def beside(folder: Path) -> Path:
+    """Return where the store of a data folder is when nobody names another place."""
+    resolved = folder.resolve()
+    return resolved.with_name(f"{resolved.name}.checkpoint")
+
+
+def read(path: Path) -> dict[str, bytes]:
+    """Return the last signed checkpoints by origin; nothing is written, none where there is no file.
+
+    Raises ConfigurationError when the file is damaged. A file is replaced as a whole, so that a
+    reader needs no lock.
+    """
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(CHECKPOINT_STORE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreError("the checkpoint store cannot be read") from error
+    first, _, second = data.partition(b"\n")
+    try:
+        if first != _header(second):
+            raise ValueError("another hash")
+        found = msgspec.json.decode(second, type=dict[str, str])
+        for origin, note in found.items():
+            _parse(origin, note.encode())
+    except (ValueError, VerificationError) as error:
+        raise ConfigurationError(
+            f"the checkpoint store {path} is damaged. Keep the file. Put back a copy of"
+            " it that has the last published checkpoint; a witness and the anchors have that"
+            " checkpoint, too. Remove the file only if the log holds against them"
+            " (caretrail verify)"
+        ) from error
+    return {origin: note.encode() for origin, note in found.items()}
 
 
 def _header(second: bytes) -> bytes:
@@ -156,11 +167,11 @@ def _parse(origin: str, data: bytes) -> Checkpoint:
     return checkpoint
 
 
-def _check(origin: str, new: bytes, held: str | None) -> None:
+def _check(origin: str, new: bytes, held: bytes | None) -> None:
     """Refuse what cannot follow; that a larger tree is consistent, its signer has to know."""
     following = _parse(origin, new)
     if held is None:
         return
-    last = _parse(origin, held.encode())
+    last = _parse(origin, held)
     if following.size < last.size or (following.size == last.size and following != last):
         raise VerificationError("the checkpoint goes back behind the last signed one")

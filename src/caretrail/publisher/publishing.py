@@ -89,6 +89,11 @@ class Publisher:
         """Tell whether somebody else is asked to cosign."""
         return self._witnesses is not None
 
+    @property
+    def keys(self) -> str:
+        """Return the history of the log's keys."""
+        return self._storage.keys
+
     def public(self) -> Note | None:
         """Return the checkpoint to show to outsiders: a cosigned one where there is one."""
         shown = self.cosigned or self.signed

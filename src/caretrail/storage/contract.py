@@ -167,6 +167,7 @@ class Storage(Protocol):
 
     `found` is the tree as it was when the log was opened. `origin` is the log's name in
     checkpoints, and `keys` the history of the keys that sign them ("" before the first).
+    `received` is when the last entry that was found was received, in milliseconds since 1970.
     """
 
     identity: Identity
@@ -174,6 +175,7 @@ class Storage(Protocol):
     found: Tree
     origin: str
     keys: str
+    received: int
 
     @property
     def quarantine_full(self) -> bool:

@@ -11,6 +11,7 @@ from caretrail.errors import ConflictError
 from caretrail.fhir import temporal
 from caretrail.search import index
 from caretrail.sequencer import bucket_of, entry_of, fingerprint
+from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,6 +33,8 @@ def erase(
     if k is None:
         return
     (record,) = reader.entries(entry, entry + 1)
+    if record.kind == Kind.OWN:
+        raise ConflictError("an event of the log's own is never erased")
     (salt,) = db.execute("SELECT salt FROM event WHERE k = ?", (k,)).fetchone()
     data = entry_of(record, salt=salt, identity=identity).encode()
     bucket, _ = bucket_of(*temporal.exact_key(record.event.recorded))

@@ -82,6 +82,29 @@ def connect(
     return connection
 
 
+def open_for_reading(folder: Path) -> sqlite3.Connection:
+    """Open the log in `folder` to read it, also where nothing can be written.
+
+    Raises ConfigurationError when there is no log that this version can read.
+    """
+    path = folder / DATABASE
+    if not path.exists():
+        raise ConfigurationError(f"there is no log in {folder}: name the folder given to --data")
+    connection = connect(path, mode="ro")
+    try:
+        check_format(connection)
+    except sqlite3.DatabaseError:
+        connection.close()
+        # A copy on a medium that cannot be written to: SQLite must not look for its journal there.
+        uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+        try:
+            check_format(connection)
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError(f"{path} is not a log that this version can read") from error
+    return connection
+
+
 def check_format(connection: sqlite3.Connection) -> None:
     """Refuse a database of another format."""
     (found,) = connection.execute("PRAGMA user_version").fetchone()

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from caretrail.storage.bodies import Bodies
     from caretrail.storage.contract import Deadline
 
-_COLUMNS: Final = "e.k, e.entry, e.id, e.producer, e.kind, e.form, e.flags, e.irregular, e.body"
+COLUMNS: Final = "e.k, e.entry, e.id, e.producer, e.kind, e.form, e.flags, e.irregular, e.body"
 _SCAN_EVENTS: Final = (
-    f"SELECT {_COLUMNS} FROM event e WHERE e.k BETWEEN ? AND ?"  # noqa: S608
+    f"SELECT {COLUMNS} FROM event e WHERE e.k BETWEEN ? AND ?"  # noqa: S608
     " AND e.entry >= ? AND e.entry < ? ORDER BY e.k "
 )
 _SCAN_TERMS: Final = (
-    f"SELECT {_COLUMNS} FROM term t JOIN event e ON e.k = t.rowid WHERE t.term MATCH ?"  # noqa: S608
+    f"SELECT {COLUMNS} FROM term t JOIN event e ON e.k = t.rowid WHERE t.term MATCH ?"  # noqa: S608
     " AND t.rowid BETWEEN ? AND ? AND e.entry >= ? AND e.entry < ? ORDER BY t.rowid "
 )
 _HOUR: Final = 3_600_000
@@ -59,8 +59,8 @@ class Searcher:
 
     def rows(self, statement: str, values: Sequence[Any]) -> Iterator[Record]:
         """Yield the events of a statement whose columns are `{}`."""
-        for row in self._db.execute(statement.format(_COLUMNS), values):
-            yield self._record(row)
+        for row in self._db.execute(statement.format(COLUMNS), values):
+            yield self.record(row)
 
     def entries(self, start: int, end: int, *, descending: bool = False) -> Iterator[Record]:
         """Yield the events at those places of the log."""
@@ -283,9 +283,10 @@ class Searcher:
             statement = _SCAN_TERMS + direction
             rows = self._db.execute(statement, (expression.text, *keys(one), *entries))
         for row in rows:
-            yield bucket_of_key(row[0]), row[7], self._record(row)
+            yield bucket_of_key(row[0]), row[7], self.record(row)
 
-    def _record(self, row: tuple[Any, ...]) -> Record:
+    def record(self, row: Sequence[Any]) -> Record:
+        """Return the event of a row of COLUMNS."""
         _, entry, identity, number, kind, written, flags, _, kept = row
         form = intake.Form(written)
         producer = self._producers.get(number)

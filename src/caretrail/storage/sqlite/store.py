@@ -55,6 +55,8 @@ class SqliteStorage:
         self.page_key: bytes = properties["page-key"]
         self.origin = properties["origin"].decode()
         self.keys = properties["keys"].decode()
+        last = "SELECT coalesce(max(received), 0) FROM leaf WHERE entry = ?"
+        self.received: int = reader.execute(last, (self.found.size - 1,)).fetchone()[0]
         self._dictionaries = dict(reader.execute("SELECT number, data FROM dictionary"))
 
     async def close(self) -> None:

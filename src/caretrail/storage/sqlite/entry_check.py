@@ -1,0 +1,153 @@
+"""Entries against their leaves: each event is read once, and all that stands beside it compared.
+
+What is derived of many events at once (counts, terms, numbers) goes back to who asked, so that
+several processes can look at several ranges.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from caretrail.errors import Error, VerificationError
+from caretrail.fhir import temporal
+from caretrail.patterns import succession
+from caretrail.search import index
+from caretrail.sequencer import (
+    Identity,
+    bucket_of,
+    bucket_of_key,
+    entry_of,
+    fingerprint,
+    key_of,
+)
+from caretrail.storage.bodies import Bodies
+from caretrail.storage.sqlite.searching import COLUMNS, Searcher
+from caretrail.storage.sqlite.term_sums import PRIME, Weights
+from caretrail.tlog import tree as merkle
+from caretrail.tlog.entry import Entry, Kind
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from caretrail.search.record import Record
+
+HOUR_MILLISECONDS: Final = 3_600_000
+FINDINGS_MAX: Final = 100
+_ROWS: Final = (
+    f"SELECT l.entry, l.k, l.received, l.hash, e.salt, {COLUMNS} FROM leaf l"  # noqa: S608
+    " LEFT JOIN event e ON e.k = l.k AND e.entry = l.entry"
+    " WHERE l.entry >= ? AND l.entry < ? ORDER BY l.entry"
+)
+_ERASED: Final = "SELECT data, cause FROM erased WHERE entry = ?"
+_FINGERPRINT: Final = "SELECT 1 FROM fingerprint WHERE value = ? AND entry = ?"
+
+
+class Part(msgspec.Struct):
+    """What a range of entries says: what does not fit in it, and what is derived of its events.
+
+    `erased` has runs of entries that one event erased (first, last, the event's entry), `numbered`
+    the numbers of sources (producer, number, received), `changes` the entries that say who signs
+    the log from then on. `terms` is the sum of all pairs of term and event (`term_sums`).
+    """
+
+    findings: list[tuple[int, str]] = []
+    hours: dict[int, int] = {}
+    erased: list[tuple[int, int, int]] = []
+    numbered: list[tuple[int, int, int]] = []
+    changes: list[int] = []
+    terms: bytes = b""
+
+
+class EntryCheck:
+    """Checks entries of one log over one connection."""
+
+    def __init__(self, db: sqlite3.Connection, weights: Weights) -> None:
+        self._db, self._weights = db, weights
+        properties = dict(db.execute("SELECT name, value FROM property"))
+        self._identity = Identity(properties["log"], properties["tag-key"])
+        dictionaries = dict(db.execute("SELECT number, data FROM dictionary"))
+        self.reader = Searcher(db, Bodies(dictionaries))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._part = Part()
+        self._hours: Counter[int] = Counter()
+        self._terms = 0
+
+    def part(self, start: int, end: int) -> Part:
+        """Check the entries [start, end)."""
+        self._begin()
+        expected = start
+        for entry, k, received, leaf, salt, *row in self._db.execute(_ROWS, (start, end)):
+            for missing in range(expected, min(entry, expected + FINDINGS_MAX)):
+                self._add(missing, "the entry is missing")
+            expected = entry + 1
+            try:
+                if k is None:
+                    self._check_erased(entry, received, leaf)
+                elif salt is None:
+                    raise VerificationError("the event is missing")
+                else:
+                    self._check(received, leaf, salt, row)
+            except Error as error:
+                self._add(entry, str(error))
+            except (ValueError, TypeError):
+                self._add(entry, "the event cannot be read")
+        for missing in range(expected, min(end, expected + FINDINGS_MAX)):
+            self._add(missing, "the entry is missing")
+        self._part.hours = dict(self._hours)
+        self._part.terms = self._terms.to_bytes(16)
+        return self._part
+
+    def _add(self, entry: int, what: str) -> None:
+        if len(self._part.findings) < FINDINGS_MAX:
+            self._part.findings.append((entry, what))
+
+    def _check_erased(self, entry: int, received: int, leaf: bytes) -> None:
+        """Check what is left of an event that was erased; its cause is looked at in the end."""
+        row = self._db.execute(_ERASED, (entry,)).fetchone()
+        if row is None:
+            raise VerificationError("the event is missing")
+        data, cause = row
+        if merkle.leaf_hash(data) != leaf:
+            raise VerificationError("what is left of the event is not what its leaf commits to")
+        left = Entry.decode(data)
+        if (left.log, left.received) != (self._identity.log, received):
+            raise VerificationError("what is left of the event is not of this log or time")
+        runs = self._part.erased
+        if runs and runs[-1][1:] == (entry - 1, cause):
+            runs[-1] = (runs[-1][0], entry, cause)
+        else:
+            runs.append((entry, entry, cause))
+        if left.kind == Kind.OWN:
+            raise VerificationError("the event is the log's own, and no such event can be erased")
+
+    def _check(self, received: int, leaf: bytes, salt: bytes, row: list[Any]) -> None:
+        record = self.reader.record(row)
+        if record.received != received:
+            raise VerificationError("the time of receipt is not the event's")
+        k, irregular = row[0], row[7]
+        bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
+        # What is derived counts whatever else is wrong: one finding is one finding.
+        self._hours[bucket // HOUR_MILLISECONDS] += 1
+        self._terms = (self._terms + self._weights.of(k, index.terms(record))) % PRIME
+        entry = entry_of(record, salt=salt, identity=self._identity)
+        if merkle.leaf_hash(entry.encode()) != leaf:
+            raise VerificationError("the event is not what its leaf commits to")
+        # Where the key was taken, the next free one of the same time was used.
+        if bucket_of_key(k) != bucket or bool(irregular) is exact or k < key_of(bucket, 0):
+            raise VerificationError("the event is filed under another time")
+        value = fingerprint(bucket, record.producer, record.body)
+        if self._db.execute(_FINGERPRINT, (value, record.entry)).fetchone() is None:
+            raise VerificationError("the event's fingerprint is missing")
+        if entry.number is not None:
+            self._part.numbered.append((row[3], entry.number, received))
+        if record.kind == Kind.OWN:
+            self._note_change(record)
+
+    def _note_change(self, record: Record) -> None:
+        if succession.read(record.event) is not None:
+            self._part.changes.append(record.entry)

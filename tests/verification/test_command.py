@@ -1,0 +1,49 @@
+"""`caretrail verify` itself: its exit codes, and what it prints for people and for machines."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from typer.testing import CliRunner
+
+from caretrail.cli import commands
+from tests.evidence import maker
+from tests.verification import logs
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(commands, ["verify", *arguments])
+
+
+def test_a_whole_folder_ends_with_0_and_a_changed_one_with_1(tmp_path: Path) -> None:
+    logs.grow(tmp_path, 10)
+    folder = str(tmp_path / "log")
+    good = run(folder)
+    assert good.exit_code == 0
+    assert good.stdout.splitlines()[0].startswith("whole: 12 entries, root ")
+    with logs.database(tmp_path) as db:
+        db.execute("UPDATE event SET flags = flags + 1 WHERE entry = 3")
+    bad = run(folder)
+    assert bad.exit_code == 1
+    assert bad.stdout.splitlines()[0] == "entry 3: the event is not what its leaf commits to"
+    report = json.loads(run(folder, "--json").stdout)
+    assert report["findings"][0]["entry"] == 3
+    assert report["whole"] is False
+
+
+def test_a_bundle_is_judged_by_its_own_verifier(tmp_path: Path) -> None:
+    world = maker.World()
+    bundle, policy = tmp_path / "evidence.zip", tmp_path / "policy"
+    bundle.write_bytes(maker.archive(world.members()))
+    policy.write_bytes(world.policy())
+    good = run(str(bundle), "--policy", str(policy))
+    assert (good.exit_code, good.stdout.splitlines()[0]) == (0, "EVERYTHING HOLDS."), good.stdout
+    assert json.loads(run(str(bundle), "--policy", str(policy), "--json").stdout)["holds"]
+    policy.write_text("quorum none\n")
+    assert run(str(bundle), "--policy", str(policy)).exit_code == 1

@@ -14,6 +14,7 @@ from caretrail import listening, logs, opening
 from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
+from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.transport.asgi import Application
 
@@ -51,6 +52,7 @@ class Server:
                 size=lambda: log.repository.size,
                 evidence=log.publisher.health,
             )
+            exports = Exports(log.repository, log.publisher, settings.folder / "exports")
             service = Service(
                 log.repository,
                 gate,
@@ -61,9 +63,13 @@ class Server:
                 bundle_entries_max=settings.bundle_entries_max,
                 log_access=settings.log_access,
                 publisher=log.publisher,
+                exports=exports,
                 metrics=self.metrics.text,
             )
-            yield Application(service, on_request=self.metrics.on_request)
+            try:
+                yield Application(service, on_request=self.metrics.on_request)
+            finally:
+                await exports.close()
 
 
 async def serve(

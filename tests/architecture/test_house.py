@@ -60,6 +60,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "statistics": ("storage", *_ALL_KERNEL),
     "repository": ("committer", "statistics", "storage", *_ALL_KERNEL),
     "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
+    # Getting events out: what a server, a command and its clients share.
+    "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", *_ALL_KERNEL),
+    "fetching": _FOUNDATION,
     # A log with its keys, and what it says of itself.
     "opening": ("publisher", "repository", "committer", "storage", "config", *_ALL_KERNEL),
     "options": ("config",),
@@ -67,7 +70,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "access": _ALL_KERNEL,
     "metrics": ("committer",),
     # One interaction a module; the adapters that observe. The store's contract is only named.
-    "api": (*_SHELL, "storage", *_ALL_KERNEL),
+    "api": (*_SHELL, "exporting", "storage", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", *_ALL_KERNEL),
     # Applications embed this without the server.
@@ -78,9 +81,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "app": ("opening", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
+    "app": ("opening", "exporting", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("opening", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
+    "commands": ("opening", "exporting", "fetching", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
     "cli": ("options", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
@@ -95,6 +98,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "listening": ("uvicorn",),
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
+    "fetching": ("httpx",),
     "witness": ("uvloop",),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caretrail.access.decision import Gate
+    from caretrail.exporting.jobs import Exports
     from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
 
@@ -29,7 +30,8 @@ class Service(NamedTuple):
     `public_url` is the address of this server as its clients see it, without `/fhir`; "" takes it
     from each request. `require_date` refuses a search without a date (ITI-81, strict). `log_access`
     says what of `/log` everybody may read: "public" all of it, "hashes" what names no entry,
-    "private" nothing. Without a `publisher` nothing is signed. `now` is in milliseconds since 1970.
+    "private" nothing. Without a `publisher` nothing is signed,
+    and without `exports` none are made. `now` is in milliseconds since 1970.
     """
 
     repository: Repository
@@ -41,5 +43,6 @@ class Service(NamedTuple):
     bundle_entries_max: int = BUNDLE_ENTRIES_MAX
     log_access: str = "hashes"
     publisher: Publisher | None = None
+    exports: Exports | None = None
     metrics: Callable[[], bytes] = _no_metrics
     now: Callable[[], int] = _milliseconds

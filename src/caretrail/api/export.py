@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlencode
 
 import msgspec
@@ -52,7 +52,8 @@ class _Named(msgspec.Struct):
         return next((str(one) for one in found if one is not None), "")
 
 
-class _Parameters(msgspec.Struct, tag_field="resourceType", tag="Parameters"):
+class _Parameters(msgspec.Struct):
+    resourceType: Literal["Parameters"]  # noqa: N815
     parameter: list[_Named] = []
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from caretrail.fhir.temporal import format_instant
 from caretrail.patterns import own
 from caretrail.patterns.own import Log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from caretrail.repository import Repository
 
@@ -46,6 +46,9 @@ class Announcement:
     async def say(self, events: int) -> int:
         """Record that so many events leave the log; return the entry that says so."""
         assert self.entry is None
+        return await to_end(self._say(events))
+
+    async def _say(self, events: int) -> int:
         log = Log(self._repository.origin, format_instant(time.time_ns() // 1_000_000))
         stored = await self._repository.record_own(
             own.exported(
@@ -74,11 +77,16 @@ async def announced(
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """Return what `call` returns; whoever is cancelled meanwhile still waits for its end.
+    """Return what `call` returns, out of a thread that has ended in any case.
 
     So a file is written by nobody once it has been closed or removed.
     """
-    running = asyncio.ensure_future(asyncio.to_thread(call))
+    return await to_end(asyncio.to_thread(call))
+
+
+async def to_end(doing: Coroutine[Any, Any, T]) -> T:
+    """Return what `doing` returns; whoever is cancelled meanwhile still waits for its end."""
+    running = asyncio.ensure_future(doing)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -61,10 +61,12 @@ async def write_tiles(
     since = old.size if old is not None else 0
     wanted: list[Tile | Bundle] = list(tiles(size, since=since))
     if entries:
-        # Some or all of the older ones may be missing: they need not have been asked for before.
-        older = (one for one in bundles(since) if one.width == TILE_WIDTH)
-        wanted += (one for one in older if not (folder / one.path()).exists())
-        wanted += bundles(size, since=since)
+        # Those of the older tree may be there or not: they need not have been asked for before.
+        wanted += (
+            one
+            for one in bundles(size)
+            if not (one.within(since) and (folder / one.path()).exists())
+        )
     for at in range(0, len(wanted), _TILES_AT_ONCE):
         some = wanted[at : at + _TILES_AT_ONCE]
         bodies = await repository.prove(

@@ -109,6 +109,8 @@ async def export_log(
     selection = Selection.of(
         filters=filters, subjects=wanted.subjects, start=wanted.start, end=wanted.end
     )
+    if wanted.out is not None and not wanted.out.parent.is_dir():
+        raise ConfigurationError(f"{wanted.out.parent} is no folder: make it, or choose another")
     if wanted.out is not None and wanted.out.exists() and wanted.after is None:
         raise ConfigurationError(f"{wanted.out} is there already: choose another file")
     task = bar.add_task("export", total=None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from caretrail.errors import ConfigurationError, UnavailableError
+from caretrail.errors import ConfigurationError, StoreError, UnavailableError
 from caretrail.limits import FETCH_SECONDS_MAX
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ Pairs = list[tuple[str, str]]
 
 EVIDENCE: Final = "application/vnd.caretrail.evidence+zip"
 LINES: Final = "application/fhir+ndjson"
+_JOBS: Final = "/fhir/$export/"
 _MODE: Final = 0o600
 _WAIT_SECONDS_MAX: Final = 60.0
 _MISTAKES: Final = range(400, 500)
@@ -64,10 +65,11 @@ def fetch(
     headers = {"Authorization": f"Bearer {token}"}
     try:
         with httpx.Client(headers=headers, timeout=FETCH_SECONDS_MAX) as client:
-            address = _begin(client, server.rstrip("/"), pairs)
+            server = server.rstrip("/")
+            address = _here(server, _begin(client, server, pairs))
             try:
                 manifest = _wait(client, address, on_progress, sleep)
-                _save(client, manifest["output"], out)
+                _save(client, [_here(server, one["url"]) for one in manifest["output"]], out)
             finally:
                 client.delete(address)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -87,6 +89,17 @@ def _begin(client: httpx.Client, server: str, pairs: Pairs) -> str:
     return answer.headers["content-location"]
 
 
+def _here(server: str, address: str) -> str:
+    """Return the address at the server that we know: the token goes to no other one.
+
+    Behind a proxy the server may name itself otherwise than we do.
+    """
+    _, found, rest = address.partition(_JOBS)
+    if not found:
+        raise ValueError("the address is not of an export")
+    return f"{server}{_JOBS}{rest}"
+
+
 def _wait(
     client: httpx.Client,
     address: str,
@@ -101,21 +114,23 @@ def _wait(
     return manifest
 
 
-def _save(client: httpx.Client, output: list[dict[str, Any]], out: Path) -> None:
+def _save(client: httpx.Client, addresses: Sequence[str], out: Path) -> None:
     """Write the file aside, and move it into place once it is whole."""
     aside = out.with_name(f".{out.name}.new")
     aside.unlink(missing_ok=True)
     try:
         file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
         with os.fdopen(file, "wb") as target:
-            for one in output:
-                with client.stream("GET", one["url"]) as answer:
+            for address in addresses:
+                with client.stream("GET", address) as answer:
                     if answer.status_code != 200:
                         answer.read()
                     _check(answer, 200)
                     for piece in answer.iter_bytes():
                         target.write(piece)
         aside.replace(out)
+    except OSError as error:
+        raise StoreError(f"{out} cannot be written ({error.strerror})") from error
     finally:
         aside.unlink(missing_ok=True)
 

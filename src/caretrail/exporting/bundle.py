@@ -16,6 +16,7 @@ from caretrail.errors import (
     ConflictError,
     Issue,
     ParameterError,
+    StoreError,
     UnavailableError,
     UnprocessableError,
 )
@@ -222,7 +223,10 @@ class Cutter:
                 opened.flush()
                 os.fsync(file)
 
-        await in_thread(pack)
+        try:
+            await in_thread(pack)
+        except OSError as error:
+            raise StoreError(f"the bundle cannot be written ({error.strerror})") from error
 
 
 def policy_of(keys: Iterable[VerifierKey], policy: Policy | None) -> bytes:

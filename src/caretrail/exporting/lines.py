@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
-from caretrail.errors import TooLargeError
+from caretrail.errors import StoreError, TooLargeError
 from caretrail.exporting import found
 from caretrail.exporting.announcing import Exported, Progress, in_thread
 from caretrail.fhir import intake
@@ -57,7 +57,10 @@ async def write_lines(
         written += len(data)
         if bytes_max is not None and written > bytes_max:
             raise TooLargeError("the file would be too large: export less, by date for example")
-        await in_thread(lambda data=data: target.write(data))  # type: ignore[misc]
+        try:
+            await in_thread(lambda data=data: target.write(data))  # type: ignore[misc]
+        except OSError as error:
+            raise StoreError(f"the file cannot be written ({error.strerror})") from error
         events += len(lines)
         on_progress(Progress(events, len(entries), runs[-1][1] - 1))
     return Exported(events, said.at)

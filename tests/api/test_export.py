@@ -233,11 +233,13 @@ def test_files_expire(tmp_path: Path) -> None:
 
 
 def test_a_restart_leaves_nothing_of_an_export(tmp_path: Path) -> None:
-    left = tmp_path / "data" / "exports" / "x"
+    folder = tmp_path / "data" / "exports"
+    left = folder / ("a-_Z" * 8)
     left.mkdir(parents=True)
     (left / "AuditEvent.ndjson").write_text("{}")
+    (folder / "of-somebody-else").mkdir()
     Published(tmp_path).close()
-    assert list((tmp_path / "data" / "exports").iterdir()) == []
+    assert [one.name for one in folder.iterdir()] == ["of-somebody-else"]
 
 
 def test_too_many_exports_are_told_to_come_later(published: Published) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 import shutil
 import time
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 _ID_BYTES: Final = 24
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{32}")  # As `secrets.token_urlsafe` writes them.
 _LINES: Final = "AuditEvent.ndjson"
 _BUNDLE: Final = "evidence.zip"
 
@@ -100,7 +102,7 @@ class Exports:
         *,
         seconds_kept: float = EXPORT_SECONDS_KEPT,
     ) -> None:
-        """Empty the folder, which is only ours; raise StoreError when it cannot be made."""
+        """Remove what jobs left in the folder before a restart; raise StoreError when it cannot be made."""
         self._repository, self._publisher = repository, publisher
         self._folder = folder
         self._seconds_kept = seconds_kept
@@ -110,8 +112,10 @@ class Exports:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             folder.chmod(0o700)
+            # What a job did not make is somebody else's, whatever it does here.
             for left in folder.iterdir():
-                shutil.rmtree(left)
+                if _ID.fullmatch(left.name):
+                    shutil.rmtree(left)
         except OSError as error:
             raise StoreError(f"the folder of exports cannot be used ({error.strerror})") from error
 

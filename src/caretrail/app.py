@@ -14,6 +14,7 @@ from caretrail import listening, logs, opening
 from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
+from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
 from caretrail.transport.asgi import Application
@@ -59,6 +60,7 @@ class Server:
                 size=lambda: log.repository.size,
                 evidence=lambda: log.publisher.health() | verification.health(),
             )
+            exports = Exports(log.repository, log.publisher, settings.folder / "exports")
             service = Service(
                 log.repository,
                 gate,
@@ -69,6 +71,7 @@ class Server:
                 bundle_entries_max=settings.bundle_entries_max,
                 log_access=settings.log_access,
                 publisher=log.publisher,
+                exports=exports,
                 metrics=self.metrics.text,
                 integrity=verification.health,
             )
@@ -77,6 +80,7 @@ class Server:
                 yield Application(service, on_request=self.metrics.on_request)
             finally:
                 await verification.close()
+                await exports.close()
 
     async def record_verification(self, result: Result) -> None:
         """Let the log say that it was read whole: one event a run (DESIGN, decision 12)."""

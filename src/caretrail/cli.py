@@ -99,6 +99,53 @@ def load(
 
 
 @commands.command()
+@with_settings(*OPENING, "worm_folder")
+def export(
+    settings: Settings,
+    out: Annotated[
+        Path | None,
+        typer.Argument(help="The file to write: NDJSON, packed if it ends in .gz, or a bundle."),
+    ] = None,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Write an evidence bundle instead of NDJSON.")
+    ] = False,
+    query: Annotated[
+        str, typer.Option(help="A search, such as 'patient=Patient/1&date=ge2026'.")
+    ] = "",
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(help="Evidence that is complete about a Type/id or system|value; repeatable."),
+    ] = None,
+    start: Annotated[int | None, typer.Option(help="Evidence from this entry on.")] = None,
+    end: Annotated[int | None, typer.Option(help="Evidence up to before this entry.")] = None,
+    after: Annotated[
+        int | None, typer.Option(help="Go on after this entry, at the end of the file.")
+    ] = None,
+    tiles: Annotated[
+        Path | None,
+        typer.Option(help="Write the signed tree into this folder instead, as static files."),
+    ] = None,
+    entries: Annotated[
+        bool, typer.Option("--entries", help="With --tiles: the entries of the log as well.")
+    ] = False,
+    server: Annotated[
+        str, typer.Option(help="Have the running server at this address make the export.")
+    ] = "",
+    token_file: Annotated[
+        Path | None, typer.Option(help="The file of that server's bearer token.")
+    ] = None,
+) -> None:
+    """Export events as evidence or as NDJSON, or the tree as static tiles."""
+    from caretrail import commands as does
+
+    wanted = does.Export(out, evidence, query, subject or (), start, end, after, tiles, entries)
+    if server or token_file:
+        sys.exit(does.fetch_export(server, token_file, wanted, say=_problems.print))
+    with _bar() as bar:
+        sys.exit(asyncio.run(does.export_log(settings, wanted, bar=bar, say=_problems.print)))
+
+
+@commands.command()
 def check(
     files: Files,
     mend: Annotated[bool, typer.Option("--mend", help="Print a mended version instead.")] = False,

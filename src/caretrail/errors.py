@@ -154,4 +154,8 @@ class ConfigurationError(Error):
     status, issue = 500, "exception"
 
 
+class InUseError(ConfigurationError):
+    """Another process works on the data folder: ask that one instead."""
+
+
 RETRY_AFTER_SECONDS: Final = 2

@@ -151,3 +151,30 @@ ERASED_AT_ONCE_MAX: Final = 5_000
 VERIFICATION_START_SECONDS: Final = 60.0
 # What a restart repeats at most; each time it is written the disk is waited for.
 VERIFICATION_SAVE_SECONDS: Final = 5.0
+
+# Exports. Up to this many matches have a proof each, which can be handed on one by one; above it
+# one proof of a range is smaller.
+EXPORT_PROOFS_MAX: Final = 1_000
+# What the parts of a bundle may take: making it needs some three times this in memory, and checking
+# it about as much. Entries without content take 150 to 250 bytes.
+EXPORT_BUNDLE_BYTES_MAX: Final = 256 * 1024 * 1024
+# Events read and written at once: some megabytes.
+EXPORT_PORTION_ENTRIES: Final = 500
+# A thousand matches of a search that the index does not answer, in a log of some million events.
+EXPORT_PAGE_SECONDS_MAX: Final = 60.0
+# A checkpoint over the export's own event takes a fraction of a second, a quorum of witnesses a few.
+EXPORT_CHECKPOINT_SECONDS_MAX: Final = 30.0
+# People and devices of one report.
+EXPORT_SUBJECTS_MAX: Final = 20
+EXPORT_SUBJECT_CHARACTERS_MAX: Final = 1_000
+# Searches of one export, of which each event needs to fit one.
+EXPORT_FILTERS_MAX: Final = 20
+# Exports that run or wait at a server; they run one after the other.
+EXPORT_JOBS_MAX: Final = 4
+# Finished ones whose files wait to be fetched, and for how long.
+EXPORT_RESULTS_MAX: Final = 16
+EXPORT_SECONDS_KEPT: Final = 4 * 3_600.0
+# One file of NDJSON at a server: a disk is not filled by one request. Some ten million events.
+EXPORT_FILE_BYTES_MAX: Final = 16 * 1024 * 1024 * 1024
+# One answer of a server that exports: connecting, or the next piece of a file.
+FETCH_SECONDS_MAX: Final = 60.0

@@ -11,6 +11,7 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from caretrail.errors import TooCostlyError
 from caretrail.fhir import intake, profiles, temporal
 from caretrail.fhir.intake import Form
 from caretrail.limits import (
+    EXPORT_PAGE_SECONDS_MAX,
     INCLUDED_MAX,
     SEARCH_COUNT_MAX,
     SEARCH_SECONDS_MAX,
@@ -31,7 +33,9 @@ from caretrail.search import cursor
 from caretrail.search.cursor import Cursor
 from caretrail.search.elements import Facts
 from caretrail.search.order import Order
+from caretrail.search.parameters import BY_CODE
 from caretrail.search.plan import Plan, compile_query
+from caretrail.search.query import Sort
 from caretrail.search.query import parse as parse_query
 from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.search.reference import literal
@@ -39,12 +43,15 @@ from caretrail.sequencer import DAY_MILLISECONDS, Pending, prepare
 from caretrail.statistics import Stats, statistics
 from caretrail.storage.contract import Refused, Sender, Stored
 from caretrail.tlog.entry import SALT_BYTES, Kind
+from caretrail.tlog.key_history import KeyHistory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from caretrail.fhir.audit_event import AuditEvent
+    from caretrail.search.order import Place
     from caretrail.search.query import Query
+    from caretrail.sequencer import Identity
     from caretrail.storage.contract import Proofs, Quarantined, Reads, Storage
     from caretrail.tlog.tree import Tree
 
@@ -210,11 +217,41 @@ class Repository:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, lambda: ask(self._storage.searcher()))
 
-    # What operations ask for.
+    # What operations and exports ask for.
+
+    async def look(self, ask: Callable[[Reads], T]) -> T:
+        """Return what is asked of the events; the asking runs in a reader's thread."""
+        return await self._read(ask)
+
+    async def matching(self, query: Query, *, until: int) -> AsyncIterator[list[int]]:
+        """Yield the entries of all events that fit among the first `until`, some at a time.
+
+        They come by `recorded`. Raises TooCostlyError when some take too long to find.
+        """
+        plan, order = compile_query(query), Order((Sort(BY_CODE["date"], descending=False),))
+        after: Place | None = None
+        while True:
+            ask = partial(_listed, plan=plan, order=order, after=after, until=until)
+            found = await self._read(ask)
+            if found:
+                yield [record.entry for record in found]
+            if len(found) < SEARCH_COUNT_MAX:
+                return
+            after = order.place(found[-1])
 
     async def quarantined(self, *, after: int, limit: int) -> list[Quarantined]:
         """Return what was refused, from the number after `after` on."""
         return await self._read(lambda reads: reads.quarantined(after=after, limit=limit))
+
+    @property
+    def identity(self) -> Identity:
+        """Return the log's id, and the key that its tags are made with."""
+        return self._storage.identity
+
+    @property
+    def keys(self) -> KeyHistory:
+        """Return the keys that sign for the log, over its life."""
+        return KeyHistory.parse(self._storage.keys)
 
     @property
     def origin(self) -> str:
@@ -303,6 +340,19 @@ def _search(reads: Reads, query: Query, key: bytes) -> Page:
     if start.backward:
         records.reverse()
     return _page(query, records, start, more=more, key=key)
+
+
+def _listed(
+    reads: Reads, *, plan: Plan, order: Order, after: Place | None, until: int
+) -> list[Record]:
+    return reads.page(
+        plan,
+        order,
+        after=after,
+        until=until,
+        limit=SEARCH_COUNT_MAX,
+        deadline=SecondsLeft(EXPORT_PAGE_SECONDS_MAX),
+    )
 
 
 def _with_total(reads: Reads, query: Query, plan: Plan, start: Cursor, known: int | None) -> Cursor:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from caretrail import opening
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
+from caretrail.config import Settings
+from caretrail.exporting.jobs import Exports
 from caretrail.repository import Repository
 from caretrail.storage.sqlite import SqliteStorage
 from caretrail.transport.asgi import Application
@@ -18,6 +21,7 @@ from caretrail.transport.asgi import Application
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from caretrail.opening import Opened
     from caretrail.publisher.publishing import Publisher
 
 TOKEN = "a-token-that-only-tests-know"
@@ -123,3 +127,40 @@ def outcome(response: httpx.Response) -> dict[str, Any]:
     body = response.json()
     assert body["resourceType"] == "OperationOutcome"
     return body["issue"][0]
+
+
+class Published(Arr):
+    """An Arr that signs and exports, opened as the server opens it."""
+
+    def __init__(self, folder: Path, *, seconds_kept: float = 60.0, **settings: Any) -> None:
+        self.runner = asyncio.Runner()
+        self.folder = folder / "data"
+        self._opening = opening.opened(Settings(data=self.folder))
+        log = self.runner.run(self._opening.__aenter__())
+        self.repository = log.repository
+        self.exports = self.runner.run(self._made(log, seconds_kept))
+        self.service = Service(
+            log.repository,
+            Gate(TOKEN, producer="officer"),
+            publisher=log.publisher,
+            exports=self.exports,
+            **settings,
+        )
+        self.application = Application(self.service)
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.application), base_url="http://arr.test"
+        )
+
+    async def _made(self, log: Opened, seconds_kept: float) -> Exports:
+        folder = self.folder / "exports"
+        return Exports(log.repository, log.publisher, folder, seconds_kept=seconds_kept)
+
+    def pause(self, seconds: float) -> None:
+        """Let what runs in the background go on."""
+        self.runner.run(asyncio.sleep(seconds))
+
+    def close(self) -> None:
+        self.runner.run(self.client.aclose())
+        self.runner.run(self.exports.close())
+        self.runner.run(self._opening.__aexit__(None, None, None))
+        self.runner.close()

@@ -109,4 +109,6 @@ def test_prefer_is_read_as_far_as_it_is_known(
     prefer: str, returns: str, strict: bool, receipt: str
 ) -> None:
     request = Request("POST", "/fhir", "", {b"prefer": prefer.encode()})
-    assert negotiation.preference(request) == (returns, strict, receipt)
+    found = negotiation.preference(request)
+    assert found[:3] == (returns, strict, receipt)
+    assert found.respond_async is prefer.startswith("respond-async")

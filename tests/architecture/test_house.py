@@ -62,6 +62,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
     # By everybody: it opens nothing for writing.
     "verification": ("publisher", "storage", "durable_file", *_ALL_KERNEL),
+    # Getting events out: what a server, a command and its clients share.
+    "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", *_ALL_KERNEL),
+    "fetching": _FOUNDATION,
     # A log with its keys, and what it says of itself.
     "opening": ("publisher", "repository", "committer", "storage", "config", *_ALL_KERNEL),
     "options": ("config",),
@@ -69,7 +72,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "access": _ALL_KERNEL,
     "metrics": ("committer",),
     # One interaction a module; the adapters that observe. The store's contract is only named.
-    "api": (*_SHELL, "storage", *_ALL_KERNEL),
+    "api": (*_SHELL, "exporting", "storage", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", *_ALL_KERNEL),
     "custody": ("opening", "privacy", "config", *_FOUNDATION),
@@ -81,9 +84,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "app": ("opening", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
+    "app": ("opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "evidence", "listening", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("opening", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
+    "commands": ("opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
     "cli": ("options", "custody", "privacy", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
@@ -98,6 +101,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "listening": ("uvicorn",),
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
+    "fetching": ("httpx",),
     "witness": ("uvloop",),
     "verification": ("httpx",),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),

@@ -113,7 +113,7 @@ def results(home: Path, *, hours: float = 1.0) -> list[Result]:
 
         running = Background(home / "log", hours=hours, on_result=note, start_seconds=0.0)
         running.start()
-        await asyncio.wait_for(done.wait(), 60)
+        await asyncio.wait_for(done.wait(), 300)
         health = running.health()
         assert health["verified_size"] == told[0].size
         assert health["status"] == ("findings" if told[0].findings else "ok")

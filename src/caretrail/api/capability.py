@@ -9,7 +9,7 @@ import msgspec
 
 from caretrail import __version__
 from caretrail.api.http import Request, Response
-from caretrail.api.operations import BY_ID, OPERATIONS
+from caretrail.api.operations import BY_ID, OPERATIONS, Operation
 from caretrail.errors import NotFoundError
 from caretrail.fhir.profiles import PROFILES
 from caretrail.search.parameters import FHIR, PARAMETERS, SearchParameter, Type
@@ -129,6 +129,7 @@ def _rest(*, insecure: bool) -> dict[str, Any]:
             *map(_conformance, ("OperationDefinition", "SearchParameter")),
         ],
         "interaction": _documented(_SYSTEM_INTERACTIONS),
+        "operation": [_called(row) for row in OPERATIONS if row.on_system],
         "compartment": [
             f"http://hl7.org/fhir/CompartmentDefinition/{kind}"
             for kind in ("patient", "practitioner", "device")
@@ -159,11 +160,12 @@ def _audit_event() -> dict[str, Any]:
             }
             for row in PARAMETERS
         ],
-        "operation": [
-            {"name": row.code, "definition": row.url, "documentation": row.description}
-            for row in OPERATIONS
-        ],
+        "operation": [_called(row) for row in OPERATIONS],
     }
+
+
+def _called(row: Operation) -> dict[str, str]:
+    return {"name": row.code, "definition": row.url, "documentation": row.description}
 
 
 def _conformance(kind: str) -> dict[str, Any]:

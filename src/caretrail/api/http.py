@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from email.utils import formatdate
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from caretrail.access.decision import ANONYMOUS, Identity
@@ -78,7 +78,8 @@ class Response(NamedTuple):
     """One answer. A body of media type FHIR_JSON is a resource, which the router may rewrite.
 
     With `lasting` it never changes and is about nobody: anyone on the way may keep it. `form`
-    is the format of a resource where the handler, and not the router, negotiates it.
+    is the format of a resource where the handler, and not the router, negotiates it. `file` is an
+    open file instead of a body: whoever sends the answer reads it piece by piece and closes it.
     """
 
     status: int
@@ -87,6 +88,7 @@ class Response(NamedTuple):
     media: bytes = FHIR_JSON
     lasting: bool = False
     form: Format | None = None
+    file: BinaryIO | None = None
 
 
 FORM: Final = b"application/x-www-form-urlencoded"

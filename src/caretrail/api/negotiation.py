@@ -41,11 +41,13 @@ class Preference(NamedTuple):
     """What `Prefer` asks for: `returns` is "" when it does not say.
 
     `receipt` is "now" for a receipt at once, "wait" for one with its proof, else "".
+    `respond_async` lets the answer come later, at another address (RFC 7240, 4.1).
     """
 
     returns: str = ""
     strict: bool = False
     receipt: str = ""
+    respond_async: bool = False
 
 
 _NO_PREFERENCE: Final = Preference()
@@ -148,7 +150,7 @@ def _content(header: bytes) -> Content:
 
 @lru_cache(256)
 def _preference(prefer: bytes) -> Preference:
-    returns, strict, receipt = "", False, ""
+    returns, strict, receipt, respond_async = "", False, "", False
     # Preferences are separated by commas; many clients write semicolons instead.
     for item in prefer.decode("latin-1").replace(";", ",").split(","):
         name, _, value = (part.strip().strip('"').lower() for part in item.partition("="))
@@ -158,7 +160,9 @@ def _preference(prefer: bytes) -> Preference:
             strict = value == "strict"
         elif name == "caretrail-receipt":
             receipt = "wait" if value == "wait" else "now"
-    return Preference(returns, strict, receipt)
+        elif name == "respond-async":
+            respond_async = True
+    return Preference(returns, strict, receipt, respond_async)
 
 
 def _media(text: str) -> tuple[str, dict[str, str]]:

@@ -20,12 +20,16 @@ class Parameter(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One operation on AuditEvent: on the type, or with `on_instance` on one event."""
+    """One operation on AuditEvent: on the type, or with `on_instance` on one event.
+
+    With `on_system` it can be called at the base as well.
+    """
 
     code: str
     description: str
     parameters: tuple[Parameter, ...]
     on_instance: bool = False
+    on_system: bool = False
 
     @property
     def id(self) -> str:
@@ -50,7 +54,7 @@ class Operation(NamedTuple):
             "affectsState": False,
             "code": self.code,
             "resource": ["AuditEvent"],
-            "system": False,
+            "system": self.on_system,
             "type": not self.on_instance,
             "instance": self.on_instance,
             "parameter": [_parameter(row) for row in self.parameters],
@@ -141,6 +145,43 @@ OPERATIONS: Final = (
             ),
             Parameter("next", "out", 0, "1", "string", "How to ask for more"),
         ),
+    ),
+    Operation(
+        "export",
+        "Bulk Data export of AuditEvents, and evidence bundles: asynchronous, so `Prefer:"
+        " respond-async` is needed, and the answer is the address of a job. Without parameters every"
+        " event is exported",
+        (
+            Parameter("_type", "in", 0, "1", "code", "AuditEvent, which is all there is"),
+            Parameter("_since", "in", 0, "1", "instant", "Only events received after it"),
+            Parameter(
+                "_typeFilter",
+                "in",
+                0,
+                "*",
+                "string",
+                "A search, AuditEvent?date=ge2026: of several, an event fits one",
+            ),
+            Parameter(
+                "_outputFormat",
+                "in",
+                0,
+                "1",
+                "string",
+                "application/fhir+ndjson, or application/vnd.caretrail.evidence+zip",
+            ),
+            Parameter(
+                "_subject",
+                "in",
+                0,
+                "*",
+                "string",
+                "Evidence that is complete about a Type/id or system|value, as patient and agent",
+            ),
+            Parameter("_start", "in", 0, "1", "integer", "The first entry, without a search"),
+            Parameter("_end", "in", 0, "1", "integer", "The entry after the last"),
+        ),
+        on_system=True,
     ),
     Operation(
         "stats",

@@ -19,6 +19,7 @@ from caretrail.access.decision import ANONYMOUS
 from caretrail.api import (
     bundle,
     capability,
+    export,
     health,
     log,
     negotiation,
@@ -95,6 +96,16 @@ def _tile_routes() -> Iterator[Route]:
         yield Route("GET", path, log.resource, "log", public=True, fhir=False)
 
 
+def _export_routes() -> Iterator[Route]:
+    for path in (f"{ROOT}/$export", f"{_EVENTS}/$export"):
+        yield Route("GET", path, export.begin, "$export", fhir=False)
+        yield Route("POST", path, export.begin, "$export", body="form", fhir=False)
+    job = f"{ROOT}/$export/{{job}}"
+    yield Route("GET", job, export.status, "$export-status", fhir=False)
+    yield Route("DELETE", job, export.cancel, "$export-cancel", fhir=False)
+    yield Route("GET", f"{job}/{{file}}", export.download, "$export-file", fhir=False)
+
+
 _DEFINITION: Final = f"{ROOT}/OperationDefinition"
 _PARAMETER: Final = f"{ROOT}/SearchParameter"
 
@@ -105,6 +116,7 @@ ROUTES: Final = (
     Route("POST", f"{_EVENTS}/_search", retrieve.search, "search-type", body="form"),
     Route("GET", f"{_EVENTS}/$stats", statistics.stats, "$stats"),
     Route("POST", f"{_EVENTS}/$stats", statistics.stats, "$stats", body="form"),
+    *_export_routes(),
     Route("GET", f"{_EVENTS}/{{id}}", retrieve.read, "read"),
     Route("GET", f"{_EVENTS}/{{id}}/_history", retrieve.history, "history-instance"),
     Route("GET", f"{_EVENTS}/{{id}}/_history/{{version}}", retrieve.read, "vread"),

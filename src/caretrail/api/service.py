@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from caretrail.access.decision import Gate
+    from caretrail.exporting.jobs import Exports
     from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
 
@@ -29,8 +30,8 @@ class Service(NamedTuple):
     `public_url` is the address of this server as its clients see it, without `/fhir`; "" takes it
     from each request. `require_date` refuses a search without a date (ITI-81, strict). `log_access`
     says what of `/log` everybody may read: "public" all of it, "hashes" what names no entry,
-    "private" nothing. Without a `publisher` nothing is signed. `integrity` says what the last
-    verification has found. `now` is in milliseconds since 1970.
+    "private" nothing. Without a `publisher` nothing is signed, and without `exports` none are made.
+    `integrity` says what the last verification has found. `now` is in milliseconds since 1970.
     """
 
     repository: Repository
@@ -42,6 +43,7 @@ class Service(NamedTuple):
     bundle_entries_max: int = BUNDLE_ENTRIES_MAX
     log_access: str = "hashes"
     publisher: Publisher | None = None
+    exports: Exports | None = None
     metrics: Callable[[], bytes] = _no_metrics
     integrity: Callable[[], Mapping[str, Any]] = dict
     now: Callable[[], int] = _milliseconds

@@ -193,6 +193,15 @@ class WriteOnceFolder:
         last = max(names, key=lambda one: int(one[1]))
         return Note.parse(self._read(self._folder / last[0]))
 
+    def stamp_of(self, note: Note) -> bytes | None:
+        """Return the time stamp of this very note, if one is kept."""
+        size = Checkpoint.parse(note.text).size
+        path = self._folder / f"{size}.checkpoint"
+        stamp = path.with_suffix(".tsr")
+        if not stamp.exists() or self._read(path) != note.format():
+            return None
+        return self._read(stamp)
+
     def _checkpoint(self, path: Path) -> Checkpoint:
         return Checkpoint.parse(Note.parse(self._read(path)).text)
 

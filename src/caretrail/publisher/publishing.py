@@ -21,7 +21,7 @@ from caretrail.limits import (
 from caretrail.publisher import signing_key
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.key_history import KeyHistory
-from caretrail.tlog.note import Note
+from caretrail.tlog.note import ED25519, Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from caretrail.publisher.signing_key import Signer
     from caretrail.publisher.witnesses import Witnesses
     from caretrail.storage.contract import Storage
+    from caretrail.tlog.policy import Policy
     from caretrail.tlog.tree import Tree
 
 _log: Final = logging.getLogger(__name__)
@@ -93,6 +94,11 @@ class Publisher:
     def keys(self) -> str:
         """Return the history of the log's keys."""
         return self._storage.keys
+
+    @property
+    def policy(self) -> Policy | None:
+        """Return whom we ask to cosign and how many have to, None without witnesses."""
+        return self._witnesses.policy if self._witnesses is not None else None
 
     def public(self) -> Note | None:
         """Return the checkpoint to show to outsiders: a cosigned one where there is one."""
@@ -159,6 +165,19 @@ class Publisher:
         async with self._news:
             self.signed = Signed(note, tree.size, now)
             self._news.notify_all()
+
+    async def sign_text(self, text: str) -> Note:
+        """Return a note of another kind than a checkpoint, signed by the log's Ed25519 key.
+
+        Its first line says what it is, so that nobody takes it for something else.
+        """
+        plain = [one for one in self._signers if one.key.kind == ED25519]
+        return Note(text, tuple([await one.sign(text) for one in plain]))
+
+    async def stamp_of(self, note: Note) -> bytes | None:
+        """Return the time stamp of this checkpoint out of the write-once folder, if there is one."""
+        folder = self._anchors.folder
+        return None if folder is None else await asyncio.to_thread(folder.stamp_of, note)
 
     async def covering(self, entry: int, *, cosigned: bool, seconds: float) -> Note | None:
         """Return a checkpoint that covers the entry, once there is one; None after that time."""

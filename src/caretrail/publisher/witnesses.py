@@ -108,7 +108,7 @@ class Witnesses:
         timeout_seconds: float = WITNESS_SECONDS_MAX,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._policy = policy
+        self.policy: Final = policy
         self._http = client(seconds=timeout_seconds, tls=tls)
         self._asked = [
             _Asked(one, self._http, prove, timeout_seconds, monotonic)
@@ -128,7 +128,7 @@ class Witnesses:
         """
         tasks = {one.start(note): one for one in self._asked if one.is_free()}
         waiting = set(tasks)
-        while waiting and not self._policy.witnessed_by(_names(tasks, waiting)):
+        while waiting and not self.policy.witnessed_by(_names(tasks, waiting)):
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if waiting:
             _, waiting = await asyncio.wait(waiting, timeout=WITNESS_GRACE_SECONDS)
@@ -140,7 +140,7 @@ class Witnesses:
         return Witnessed(
             note.add([signature for _, signature in found]),
             tuple([cosigned for cosigned, _ in found]),
-            self._policy.witnessed_by({cosigned.name for cosigned, _ in found}),
+            self.policy.witnessed_by({cosigned.name for cosigned, _ in found}),
         )
 
     async def close(self) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from caretrail.api.http import DisconnectedError, Request
 from caretrail.api.router import ROUTES, Router
-from caretrail.errors import InvalidError, MediaTypeError, TooLargeError
+from caretrail.errors import InvalidError, MediaTypeError, StoreError, TooLargeError
 from caretrail.transport.inflate import Inflater
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _GZIP_BYTES_MIN: Final = 1024
 # A larger one would keep other requests waiting while it is compressed.
 _GZIP_BYTES_INLINE: Final = 256 * 1024
 _GZIP_LEVEL: Final = 1
+_PIECE_BYTES: Final = 256 * 1024  # Of a file; a connection that is slow holds one piece.
 # Answers are about patients and differ by who asks: nobody keeps them, nobody guesses their type.
 _SECURITY: Final = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 # Tiles are the same for everybody, for ever.
@@ -162,6 +164,10 @@ def _check_length(length: bytes, bytes_max: int) -> None:
 
 
 async def _send(response: Response, request: Request, body: _Body, send: Send) -> None:
+    if response.file is not None:
+        with response.file as file:
+            await _send_file(file, response, request, send)
+        return
     content = response.body
     headers = [*(_LASTING if response.lasting else _SECURITY), *response.headers]
     if content:
@@ -180,6 +186,23 @@ async def _send(response: Response, request: Request, body: _Body, send: Send) -
         headers.append(_CLOSE)
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else content})
+
+
+async def _send_file(file: BinaryIO, response: Response, request: Request, send: Send) -> None:
+    """Send a file that does not change, and never hold more of it than a piece."""
+    left = os.fstat(file.fileno()).st_size
+    headers = [*_SECURITY, *response.headers, (b"content-type", response.media)]
+    headers.append((b"content-length", b"%d" % left))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    if request.method == "HEAD" or not left:
+        await send({"type": "http.response.body", "body": b""})
+        return
+    while left:
+        piece = await asyncio.to_thread(file.read, _PIECE_BYTES)
+        if not piece:
+            raise StoreError("a file became shorter while it was sent")
+        left -= len(piece)
+        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
 
 
 async def _compressed(content: bytes) -> bytes:

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Final
 
-from caretrail.errors import ConfigurationError, StoreError
+from caretrail.errors import ConfigurationError, InUseError, StoreError
 from caretrail.storage import bodies
 from caretrail.storage.sqlite.schema import FORMAT, PRAGMAS, TABLES
 
@@ -34,7 +34,7 @@ class FolderLock:
         while not self._taken():
             if time.monotonic() > end:
                 os.close(self.number)
-                raise ConfigurationError(
+                raise InUseError(
                     f"another caretrail process works on {folder}: stop it, or choose another"
                     " --data"
                 )

@@ -26,7 +26,7 @@ async def ready(_: Request, service: Service) -> Response:
     open_to_all = "requests need no credential" if service.gate.insecure else "ok"
     parts = {**health, "authentication": {"status": open_to_all}}
     # What was found is said, and posts are taken all the same: evidence must not get lost.
-    parts["integrity"] = {**health["integrity"], **service.integrity()}
+    parts["integrity"] = {**health.get("integrity", {}), **service.integrity()}
     if service.publisher is not None:
         parts["checkpoints"] = service.publisher.health()
     accepting = health["accepting"] and parts.get("checkpoints", {}).get("status") != "conflict"

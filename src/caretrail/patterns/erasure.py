@@ -26,11 +26,7 @@ class Erased(NamedTuple):
     runs: tuple[tuple[int, int], ...]
     policy: str
 
-    def covers(self, entry: int) -> bool:
-        """Tell whether the entry is one of them."""
-        return self.covers_run(entry, entry)
-
-    def covers_run(self, first: int, last: int) -> bool:
+    def covers(self, first: int, last: int) -> bool:
         """Tell whether the entries from the first to the last are all among them."""
         at = first
         for start, end in sorted(self.runs):

@@ -48,9 +48,12 @@ def verify_folder(
     # Before the log is looked at: what is signed from now on may be of a larger one.
     signed, trouble = _stored(folder, store)
     report = verify(folder, progress=progress, sizes=_sizes(signed or {}))
+    found = signatures.judge(report, store=signed, policy=trusted)
     if trouble:
+        # It is there, and it cannot be compared: that is more than not having been checked.
         report.add(None, trouble)
-    return Verdict(report, signatures.judge(report, store=signed, policy=trusted))
+        found.unchecked.remove(signatures.NO_STORE)
+    return Verdict(report, found)
 
 
 def read_policy(path: Path) -> Policy:
@@ -70,7 +73,7 @@ def _stored(folder: Path, named: Path | None) -> tuple[dict[str, bytes] | None, 
     try:
         return checkpoint_store.read(path), ""
     except ConfigurationError as error:
-        return {}, str(error)
+        return None, str(error)
 
 
 def _sizes(store: Mapping[str, bytes]) -> set[int]:

@@ -345,7 +345,7 @@ class _Verification:
             record = next(self._check.reader.entries(cause, cause + 1), None)
             is_own = record is not None and record.kind == Kind.OWN
             named = erasure.read(record.event) if record is not None and is_own else None
-            if named is not None and named.covers_run(first, last):
+            if named is not None and named.covers(first, last):
                 report.redacted.append(Redacted(first, last, cause, named.policy))
                 continue
             for entry in range(first, last + 1)[:FINDINGS_MAX]:

@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
-import socket
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
 import uvloop
 
-from caretrail import logs
+from caretrail import listening, logs
 from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
-from caretrail.errors import ConfigurationError
 from caretrail.metrics import Metrics
 from caretrail.repository import Repository
 from caretrail.storage.sqlite import SqliteStorage
 from caretrail.transport.asgi import Application
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from caretrail.config import Settings
 
@@ -32,8 +29,6 @@ _log: Final = logging.getLogger(__name__)
 
 # Events are structures without cycles: looking for garbage cycles among them finds nothing.
 _GARBAGE_THRESHOLD: Final = 50_000
-_BACKLOG: Final = 1_024
-_STOP_SECONDS: Final = 20
 
 
 class Server:
@@ -79,7 +74,7 @@ async def serve(
 
     `on_ready` is told the address once posts are taken, and runs beside the server.
     """
-    listener = _listen(settings.host, settings.port)
+    listener = listening.listen(settings.host, settings.port)
     server = Server(settings)
     async with server.opened() as application:
         config = uvicorn.Config(
@@ -92,12 +87,12 @@ async def serve(
             server_header=False,
             proxy_headers=False,  # Links follow --public-url; nobody's header is believed.
             date_header=True,
-            backlog=_BACKLOG,
-            timeout_graceful_shutdown=_STOP_SECONDS,
+            backlog=listening.BACKLOG,
+            timeout_graceful_shutdown=listening.STOP_SECONDS,
             ws="none",
         )
-        running = _Uvicorn(config)
-        address = _address(listener)
+        running = listening.Server(config)
+        address = listening.address_of(listener)
         if settings.insecure_no_auth:
             _log.warning(
                 "everybody who reaches this port may read and write, and no read is recorded"
@@ -110,17 +105,6 @@ async def serve(
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
     _log.info("stopped")
-
-
-class _Uvicorn(uvicorn.Server):
-    """Stops on a signal like any other, but leaves the rest of the process to end by itself."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
 
 
 def run(
@@ -137,23 +121,3 @@ def _settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise ConfigurationError(
-            f"{host} port {port} cannot be listened on ({error.strerror}): choose another --port"
-        ) from error
-    listener.listen(_BACKLOG)
-    return listener
-
-
-def _address(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -131,6 +131,46 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _gateway_help(name: str) -> str:
+    return config.help_of(name, config.GatewaySettings)
+
+
+@commands.command()
+def gateway(
+    upstream: Annotated[str | None, typer.Option(help=_gateway_help("upstream"))] = None,
+    repository: Annotated[str | None, typer.Option(help=_gateway_help("repository"))] = None,
+    token_file: Annotated[str | None, typer.Option(help=_gateway_help("token_file"))] = None,
+    host: Annotated[str | None, typer.Option(help=_gateway_help("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=_gateway_help("port"))] = None,
+    public_url: Annotated[str | None, typer.Option(help=_gateway_help("public_url"))] = None,
+    spool: Annotated[Path | None, typer.Option(help=_gateway_help("spool"))] = None,
+    on_failure: Annotated[str | None, typer.Option(help=_gateway_help("on_failure"))] = None,
+    spool_bytes_max: Annotated[
+        int | None, typer.Option(help=_gateway_help("spool_bytes_max"))
+    ] = None,
+    emergency: Annotated[
+        bool | None, typer.Option("--emergency", help=_gateway_help("emergency"))
+    ] = None,
+    pass_through: Annotated[str | None, typer.Option(help=_gateway_help("pass_through"))] = None,
+    upstream_verifies_tokens: Annotated[
+        bool | None,
+        typer.Option("--upstream-verifies-tokens", help=_gateway_help("upstream_verifies_tokens")),
+    ] = None,
+    upstream_seconds: Annotated[
+        int | None, typer.Option(help=_gateway_help("upstream_seconds"))
+    ] = None,
+    site: Annotated[str | None, typer.Option(help=_gateway_help("site"))] = None,
+    log_level: Annotated[str | None, typer.Option(help=_gateway_help("log_level"))] = None,
+    file: Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")] = None,
+) -> None:
+    """Audit any FHIR server: a proxy in front of it, whose events go to a repository."""
+    from caretrail import gateway as process
+
+    flags = {name: value for name, value in locals().items() if name not in ("file", "process")}
+    settings = config.load_gateway(flags, environment=os.environ, file=file)
+    process.run(settings, on_ready=_say)
+
+
 @commands.command()
 def load(
     files: Files,

@@ -67,13 +67,15 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # Applications embed this without the server.
     "capture": ("patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
+    "listening": _FOUNDATION,
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "app": (*_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", *_ALL_KERNEL),
+    "gateway": ("capture", "config", "listening", "logs", "patterns", "fhir", *_FOUNDATION),
+    "app": (*_SHELL, "listening", "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", *_ALL_KERNEL),
     "bench": ("app", "demo", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
-    "cli": ("app", "bench", "commands", "config", *_FOUNDATION),
+    "cli": ("app", "gateway", "bench", "commands", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -90,6 +92,8 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "capture": ("httpx",),
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
+    "listening": ("uvicorn",),
+    "gateway": ("uvicorn", "uvloop"),
     "app": ("uvicorn", "uvloop"),
     "bench": ("httpx", "uvicorn", "uvloop"),
     "commands": ("httpx", "rich"),

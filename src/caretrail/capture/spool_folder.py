@@ -206,7 +206,7 @@ class SpoolFolder:
             pass  # A damaged frame ends this: `read` tells what is lost.
 
     def acknowledge(self, position: int) -> None:
-        """Keep that the repository has everything up to `position`, and remove what holds no more."""
+        """Keep that the repository has what was read up to `position`, and free its room."""
         self.acknowledged = position
         draft = self.path / "cursor.new"
         with draft.open("wb") as file:

@@ -105,7 +105,8 @@ class Process:
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
         with contextlib.suppress(Error):
             position = await self._spool.keep([self._activity(started=False)])
-            await self._spool.confirmed(position, seconds=_DRAIN_SECONDS)
+            if self._forwarder.is_delivering:
+                await self._spool.confirmed(position, seconds=_DRAIN_SECONDS)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

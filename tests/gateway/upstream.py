@@ -130,6 +130,9 @@ app = Starlette(
 
 def main() -> None:
     listener = listen("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0)
-    print(address_of(listener), flush=True)
-    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    sys.stdout.write(f"{address_of(listener)}\n")
+    sys.stdout.flush()
+    config = uvicorn.Config(
+        app, log_level="error", lifespan="off", date_header=False, timeout_graceful_shutdown=1
+    )
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

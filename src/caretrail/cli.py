@@ -251,8 +251,16 @@ def bench(
     seconds: Annotated[float, typer.Option(help="How long each rate is measured.")] = 10.0,
     folder: Annotated[Path | None, typer.Option("--data", help="Keep the log here.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.")] = None,
+    gateway_alone: Annotated[
+        bool, typer.Option("--gateway", help="Measure what a gateway adds, and nothing else.")
+    ] = False,
 ) -> None:
     """Measure ingest, search and verification beside the floor of the same machine."""
     from caretrail.bench import run as run_bench
+    from caretrail.bench.gateway import measure
 
+    if gateway_alone:
+        for line in measure(seconds=seconds).lines():
+            _say(line)
+        return
     run_bench(events=events, seconds=seconds, folder=folder, output=output, say=_say)

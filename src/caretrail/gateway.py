@@ -173,7 +173,8 @@ async def serve(settings: GatewaySettings, *, on_ready: Callable[[str], None]) -
     )
     async with process.running():
         _log.info("listening", extra={"address": process.base})
-        on_ready(process.base)
+        # By then a signal to stop is heeded.
+        asyncio.get_running_loop().call_soon(on_ready, process.base)
         await listening.Server(config).serve(sockets=[listener])
     _log.info("stopped")
 

@@ -147,3 +147,6 @@ UPSTREAM_CONNECTIONS_MAX: Final = 1_000  # Requests at one time; more wait for a
 UPSTREAM_IDLE_SECONDS: Final = 4.0  # Common servers close an idle connection after 5 or more.
 # How much of a body is looked at to find what kind of resource it is.
 KIND_BYTES_MAX: Final = 1_024
+# Of an answer that the client takes slowly: so much is kept before the server has to wait.
+UPSTREAM_BUFFER_BYTES: Final = 256 * 1024
+UPSTREAM_HEAD_BYTES_MAX: Final = 256 * 1024  # Long links of searches, several times.

@@ -89,7 +89,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "publisher": ("cryptography", "httpx"),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),
-    "capture": ("httpx",),
+    "capture": ("httpx", "httptools"),
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
     "listening": ("uvicorn",),

@@ -44,13 +44,13 @@ async def application(
     await send(_BODY)
 
 
-def main() -> None:
+def main(answering: Any = application) -> None:
     """Say the port and serve until the process is stopped."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(_BACKLOG)
     config = uvicorn.Config(
-        application,
+        answering,
         loop="uvloop",
         http="httptools",
         lifespan="off",

@@ -20,12 +20,11 @@ from caretrail.capture.forwarding import (
 )
 from caretrail.capture.middleware import failed
 from caretrail.capture.rewriting import Rewriter, inflating
+from caretrail.capture.upstream import Upstream
 from caretrail.errors import InvalidError, Issue
 from caretrail.fhir.operation_outcome import outcome_bytes
 from caretrail.limits import (
     UPSTREAM_CONNECT_SECONDS,
-    UPSTREAM_CONNECTIONS_MAX,
-    UPSTREAM_IDLE_SECONDS,
     UPSTREAM_SECONDS_DEFAULT,
 )
 
@@ -48,16 +47,6 @@ class _GoneError(Exception):
     """The client went away while it was sending."""
 
 
-def transport() -> httpx.AsyncHTTPTransport:
-    """Return the connections to a server: kept alive, no proxy of the environment, HTTP/1.1."""
-    limits = httpx.Limits(
-        max_connections=UPSTREAM_CONNECTIONS_MAX,
-        max_keepalive_connections=UPSTREAM_CONNECTIONS_MAX,
-        keepalive_expiry=UPSTREAM_IDLE_SECONDS,
-    )
-    return httpx.AsyncHTTPTransport(limits=limits, trust_env=True)
-
-
 class Proxy:
     """Passes requests on to `upstream`; `public` is the base that clients know it by.
 
@@ -75,7 +64,7 @@ class Proxy:
         on_accepted: Callable[[Scope], None] = lambda _: None,
     ) -> None:
         self._upstream, self._public = upstream, public
-        self._connections = connections or transport()
+        self._connections = connections or Upstream(upstream.origin)
         self._on_accepted = on_accepted
         self._origin = httpx.URL(upstream.origin)
         self._links = (upstream.url, public.url) if upstream.url != public.url else None

@@ -24,10 +24,24 @@ class Server:
 
     def __init__(self, answers: Sequence[bytes], *, close: bool = False) -> None:
         self._answers, self._close = list(answers), close
-        self.connections = 0
+        self.connections = self._gone = 0
+
+    async def ended(self) -> None:
+        """Wait until every connection is closed."""
+        while self._gone < self.connections:
+            await asyncio.sleep(0.005)
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        try:
+            await self._serve(reader, writer)
+        except ConnectionError:
+            pass  # The client has what it wanted, or wants it no more.
+        finally:
+            writer.close()
+            self._gone += 1
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while self._answers:
             try:
                 await reader.readuntil(b"\r\n\r\n")
@@ -37,7 +51,6 @@ class Server:
             await writer.drain()
             if self._close:
                 break
-        writer.close()
 
 
 async def _ask(server: Server, count: int, method: str) -> list[tuple[int, bytes]]:
@@ -68,6 +81,7 @@ async def _ask(server: Server, count: int, method: str) -> list[tuple[int, bytes
     finally:
         await upstream.aclose()
         listening.close()
+        await server.ended()
     return found
 
 
@@ -178,6 +192,7 @@ def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
             await proxy(scope, once, send)
         await proxy.aclose()
         listening.close()
+        await server.ended()
         return statuses
 
     assert run(work()) == [200] * 4

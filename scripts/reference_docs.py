@@ -29,18 +29,27 @@ _END: Final = "<!-- end -->"
 
 def settings() -> str:
     """Return every setting: in a file, as a flag, in the environment."""
-    flags = {row.name: row.opts for row in _options("serve")}
+    return _settings("serve", config.Settings, config.PREFIX)
+
+
+def gateway_settings() -> str:
+    """Return every setting of a gateway."""
+    return _settings("gateway", config.GatewaySettings, config.GATEWAY_PREFIX)
+
+
+def _settings(command: str, kind: Any, prefix: str) -> str:
+    flags = {row.name: row.opts for row in _options(command)}
     return _table(
         ("name in a file", "flag", "environment", "default", "what it is"),
         (
             (
                 _code(row.name),
                 _code(" ".join(flags[row.name])) if row.name in flags else "",
-                _code(config.PREFIX + row.name.upper()),
+                _code(prefix + row.name.upper()),
                 _code(_default(row.default)),
                 row.metadata["help"],
             )
-            for row in fields(config.Settings)
+            for row in fields(kind)
         ),
     )
 
@@ -129,6 +138,7 @@ def failures() -> str:
 # A row is a page and what makes its table.
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
+    "gateway-settings": gateway_settings,
     "commands": cli,
     "search-parameters": search_parameters,
     "routes": routes,

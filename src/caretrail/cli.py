@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from caretrail import __version__, config
-from caretrail.config import Settings  # noqa: TC001 - the options are made from the signatures.
+from caretrail.config import GatewaySettings, Settings
 from caretrail.errors import ConfigurationError, Error
 from caretrail.options import OPENING, with_settings
 
@@ -80,6 +80,15 @@ async def _announce(server: Any, address: str) -> None:
 def _say(line: str) -> None:
     """Print a line now, whole: others read it from a pipe."""
     print(line, flush=True)
+
+
+@commands.command()
+@with_settings(of=GatewaySettings)
+def gateway(settings: GatewaySettings) -> None:
+    """Audit any FHIR server: a proxy in front of it, whose events go to a repository."""
+    from caretrail import gateway as process
+
+    process.run(settings, on_ready=_say)
 
 
 @commands.command()
@@ -395,8 +404,16 @@ def bench(
     seconds: Annotated[float, typer.Option(help="How long each rate is measured.")] = 10.0,
     folder: Annotated[Path | None, typer.Option("--data", help="Keep the log here.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the figures as JSON, too.")] = None,
+    gateway_alone: Annotated[
+        bool, typer.Option("--gateway", help="Measure what a gateway adds, and nothing else.")
+    ] = False,
 ) -> None:
     """Measure ingest, search and verification beside the floor of the same machine."""
     from caretrail.bench import run as run_bench
+    from caretrail.bench.gateway import measure
 
+    if gateway_alone:
+        for line in measure(seconds=seconds).lines():
+            _say(line)
+        return
     run_bench(events=events, seconds=seconds, folder=folder, output=output, say=_say)

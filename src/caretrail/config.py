@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 PREFIX: Final = "CARETRAIL_"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_LEVELS: Final = ("debug", "info", "warning", "error")
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -140,7 +141,7 @@ class Settings:
             raise ConfigurationError("--port is a number from 0 to 65535")
         if self.store and not self.store.startswith("sqlite:///"):
             raise ConfigurationError("--store is sqlite:///FOLDER in this version")
-        if self.log_level not in ("debug", "info", "warning", "error"):
+        if self.log_level not in _LEVELS:
             raise ConfigurationError("--log-level is debug, info, warning or error")
         if self.log_access not in ("public", "hashes", "private"):
             raise ConfigurationError("--log-access is public, hashes or private")
@@ -168,6 +169,90 @@ class Settings:
         return Path(self.store.removeprefix("sqlite:///")) if self.store else self.data
 
 
+GATEWAY_PREFIX: Final = "CARETRAIL_GATEWAY_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewaySettings:
+    """What can be set of a gateway, by flags, `CARETRAIL_GATEWAY_*` and a file."""
+
+    upstream: str = field(
+        default="", metadata={"help": "The base of the FHIR server that is audited."}
+    )
+    repository: str = field(
+        default="", metadata={"help": "The FHIR base of the repository that gets the events."}
+    )
+    token_file: str = field(
+        default="", metadata={"help": "A file with the bearer token for the repository."}
+    )
+    host: str = field(default="127.0.0.1", metadata={"help": "The address to listen on."})
+    port: int = field(default=8081, metadata={"help": "The port to listen on; 0 takes a free one."})
+    public_url: str = field(
+        default="",
+        metadata={"help": "The FHIR base as clients see it (default: this address, same path)."},
+    )
+    spool: Path = field(
+        default=Path("caretrail-spool"), metadata={"help": "The folder in which events wait."}
+    )
+    on_failure: str = field(
+        default="spool",
+        metadata={
+            "help": "While the repository takes no events: block requests, or spool the events."
+        },
+    )
+    spool_bytes_max: int = field(
+        default=limits.SPOOL_BYTES_DEFAULT,
+        metadata={"help": "The size of a full spool, in bytes; then requests are refused."},
+    )
+    emergency: bool = field(
+        default=False,
+        metadata={"help": "Let requests pass unrecorded when the spool is full (a gap record)."},
+    )
+    pass_through: str = field(
+        default="",
+        metadata={"help": "Path prefixes, by comma, that are passed on without a record: /auth."},
+    )
+    upstream_verifies_tokens: bool = field(
+        default=False,
+        metadata={"help": "Record the claims of tokens that the server has accepted."},
+    )
+    upstream_seconds: int = field(
+        default=limits.UPSTREAM_SECONDS_DEFAULT,
+        metadata={"help": "How long the server may be silent, in seconds."},
+    )
+    site: str = field(default="", metadata={"help": "The site that events name (source.site)."})
+    log_level: str = field(
+        default="info", metadata={"help": "What is logged: debug, info, warning or error."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, before anything is opened."""
+        if not self.upstream or not self.repository:
+            raise ConfigurationError("a gateway needs --upstream URL and --repository URL")
+        if not 0 <= self.port <= 65_535:
+            raise ConfigurationError("--port is a number from 0 to 65535")
+        if self.on_failure not in ("block", "spool"):
+            raise ConfigurationError("--on-failure is block or spool")
+        if self.host in ("0.0.0.0", "::") and not self.public_url:  # noqa: S104  (a comparison)
+            raise ConfigurationError(
+                "clients cannot follow links to every address: tell theirs with --public-url"
+            )
+        if self.spool_bytes_max < limits.SPOOL_BYTES_MIN:
+            raise ConfigurationError(f"a spool has at least {limits.SPOOL_BYTES_MIN} bytes")
+        if self.upstream_seconds < 1:
+            raise ConfigurationError("--upstream-seconds is a positive number")
+        if self.log_level not in _LEVELS:
+            raise ConfigurationError("--log-level is debug, info, warning or error")
+        if not all(one.startswith("/") and len(one) > 1 for one in self.prefixes):
+            raise ConfigurationError("--pass-through has paths such as /auth")
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Return the path prefixes that are passed on without a record."""
+        parts = (one.strip().rstrip("/") for one in self.pass_through.split(","))
+        return tuple(one for one in parts if one)
+
+
 def load(
     flags: Mapping[str, Any],
     *,
@@ -176,47 +261,56 @@ def load(
     defaults: Mapping[str, Any] = {},
 ) -> Settings:
     """Return the settings; a flag that is None was not given. Raises ConfigurationError."""
-    found = dict(defaults) | _from_file(file or _named(environment))
-    found |= _from_environment(environment)
+    return Settings(**_found(Settings, PREFIX, flags, environment, file, defaults))
+
+
+def load_gateway(
+    flags: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    defaults: Mapping[str, Any] = {},
+) -> GatewaySettings:
+    """Return the settings of a gateway, as `load` does."""
+    found = _found(GatewaySettings, GATEWAY_PREFIX, flags, environment, file, defaults)
+    return GatewaySettings(**found)
+
+
+def _found(
+    kind: type[Settings | GatewaySettings],
+    prefix: str,
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    file: Path | None,
+    otherwise: Mapping[str, Any],
+) -> dict[str, Any]:
+    kinds = {row.name: type_of(row.name, kind) for row in fields(kind)}
+    named = environment.get(prefix + "CONFIG")
+    found = dict(otherwise) | _from_file(file or (Path(named) if named else None), kinds)
+    names = {prefix + name.upper(): name for name in kinds}
+    found |= {names[name]: value for name, value in environment.items() if name in names}
     found |= {name: value for name, value in flags.items() if value is not None}
-    return Settings(**{name: _converted(name, value) for name, value in found.items()})
+    return {name: _converted(name, value, kinds[name]) for name, value in found.items()}
 
 
-_DEFAULTS: Final = {row.name: row.default for row in fields(Settings)}
-_PATHS: Final = frozenset(row.name for row in fields(Settings) if "Path" in str(row.type))
-
-
-def _named(environment: Mapping[str, str]) -> Path | None:
-    name = environment.get(PREFIX + "CONFIG")
-    return Path(name) if name else None
-
-
-def _from_file(file: Path | None) -> dict[str, Any]:
+def _from_file(file: Path | None, known: Mapping[str, Any]) -> dict[str, Any]:
     if file is None:
         return {}
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{file} cannot be read as TOML: {error}") from error
-    unknown = sorted(set(found) - set(_DEFAULTS))
+    unknown = sorted(set(found) - set(known))
     if unknown:
         raise ConfigurationError(f"{file} has settings that do not exist: {', '.join(unknown)}")
     return found
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    names = {PREFIX + name.upper(): name for name in _DEFAULTS}
-    return {names[name]: value for name, value in environment.items() if name in names}
-
-
-def _converted(name: str, value: Any) -> Any:
-    default = _DEFAULTS[name]
+def _converted(name: str, value: Any, kind: type) -> Any:
     try:
-        if isinstance(default, bool):
+        if kind is bool:
             return value if isinstance(value, bool) else _truth(str(value).lower())
-        if type_of(name) is Path:
-            return Path(value)
-        return int(value) if isinstance(default, int) else str(value)
+        return kind(value)
     except ValueError as error:
         raise ConfigurationError(f"the setting {name} cannot have this value") from error
 
@@ -229,13 +323,13 @@ def _truth(text: str) -> bool:
     raise ValueError("neither true nor false")
 
 
-def type_of(name: str) -> type:
+def type_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> type:
     """Return what a setting's values are: a bool, an int, a str or a Path."""
-    default = _DEFAULTS[name]
-    return Path if isinstance(default, Path) or name in _PATHS else type(default)
+    (row,) = (row for row in fields(kind) if row.name == name)
+    return Path if "Path" in str(row.type) else type(row.default)
 
 
-def help_of(name: str) -> str:
+def help_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> str:
     """Return what a setting is for."""
-    (text,) = (row.metadata["help"] for row in fields(Settings) if row.name == name)
+    (text,) = (row.metadata["help"] for row in fields(kind) if row.name == name)
     return str(text)

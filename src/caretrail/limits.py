@@ -178,3 +178,38 @@ EXPORT_SECONDS_KEPT: Final = 4 * 3_600.0
 EXPORT_FILE_BYTES_MAX: Final = 16 * 1024 * 1024 * 1024
 # One answer of a server that exports: connecting, or the next piece of a file.
 FETCH_SECONDS_MAX: Final = 60.0
+# FHIR's integer ends here; a source that sends 500 events a second reaches it after 49 days.
+SOURCE_NUMBER_MAX: Final = 2**31 - 1
+
+# The spool. Its default is some 5 million events: a day of outage at 60 a second.
+SPOOL_BYTES_DEFAULT: Final = 8 * 1024 * 1024 * 1024
+# A file of events, which goes away when its last event is in the repository.
+SPOOL_SEGMENT_BYTES: Final = 16 * 1024 * 1024
+# A smaller spool would be full with what is being sent.
+SPOOL_BYTES_MIN: Final = 4 * SPOOL_SEGMENT_BYTES
+# This share is kept for exchanges that are under way when no more are let in.
+SPOOL_RESERVE_SHARE: Final = 1 / 16
+# An answer waits no longer than this for the disk; then it is not given (fail closed).
+SPOOL_WRITE_SECONDS_MAX: Final = 5.0
+# A batch on its way from the spool: half of what a repository takes at once.
+FORWARD_ENTRIES_MAX: Final = 500
+FORWARD_BYTES_MAX: Final = 4 * 1024 * 1024
+# A repository that is down is asked again after at most this time.
+FORWARD_WAIT_SECONDS_MAX: Final = 60.0
+# It may ask for more with Retry-After, up to this.
+FORWARD_RETRY_AFTER_SECONDS_MAX: Final = 600.0
+FORWARD_SECONDS_MAX: Final = 30.0  # One try of a batch.
+# In `block` mode an answer waits so long for the repository.
+CONFIRM_SECONDS_MAX: Final = 10.0
+
+# The gateway: a server that is alive takes a connection in less.
+UPSTREAM_CONNECT_SECONDS: Final = 5.0
+# Between two pieces of an answer; a large search may think for a while.
+UPSTREAM_SECONDS_DEFAULT: Final = 60
+UPSTREAM_CONNECTIONS_MAX: Final = 1_000  # Requests at one time; more wait for a connection.
+UPSTREAM_IDLE_SECONDS: Final = 4.0  # Common servers close an idle connection after 5 or more.
+# How much of a body is looked at to find what kind of resource it is.
+KIND_BYTES_MAX: Final = 1_024
+# Of an answer that the client takes slowly: so much is kept before the server has to wait.
+UPSTREAM_BUFFER_BYTES: Final = 256 * 1024
+UPSTREAM_HEAD_BYTES_MAX: Final = 256 * 1024  # Long links of searches, several times.

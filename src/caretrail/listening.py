@@ -41,10 +41,13 @@ def address_of(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server(application: Any, *, connections_max: int | None = None) -> uvicorn.Server:
+def server(
+    application: Any, *, connections_max: int | None = None, dates: bool = True
+) -> uvicorn.Server:
     """Return a server of an ASGI application, to be served on a socket in a loop of uvloop.
 
-    On SIGTERM or SIGINT it finishes what was begun, for some seconds, and then returns.
+    On SIGTERM or SIGINT it finishes what was begun, for some seconds, and then returns. Without
+    `dates` the application says the Date header itself.
     """
     return _Server(
         uvicorn.Config(
@@ -56,7 +59,7 @@ def server(application: Any, *, connections_max: int | None = None) -> uvicorn.S
             access_log=False,
             server_header=False,
             proxy_headers=False,  # Links follow --public-url; nobody's header is believed.
-            date_header=True,
+            date_header=dates,
             backlog=_BACKLOG,
             limit_concurrency=connections_max,
             timeout_graceful_shutdown=_STOP_SECONDS,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from caretrail import config
-from caretrail.config import Settings
+from caretrail.config import GatewaySettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,26 +33,29 @@ OPENING: Final = (
 
 
 def with_settings(
-    *names: str, **defaults: Any
+    *names: str, of: type[Settings | GatewaySettings] = Settings, **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each of these settings (for all without any), and `--config`.
 
     The command gets them as `settings`. `defaults` stand where nobody else says anything.
     """
+    load = config.load if of is Settings else config.load_gateway
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
         others = [row for row in signature.parameters.values() if row.name != "settings"]
-        chosen = names or tuple(row.name for row in fields(Settings))
+        chosen = names or tuple(row.name for row in fields(of))
 
         def run(**given: Any) -> None:
             flags = {name: given.pop(name) for name in chosen}
-            settings = config.load(
+            settings = load(
                 flags, environment=os.environ, file=given.pop("file"), defaults=defaults
             )
             command(settings, **given)
 
-        rows = [row.replace(kind=_KEYWORD) for row in others] + [_option(name) for name in chosen]
+        rows = [row.replace(kind=_KEYWORD) for row in others] + [
+            _option(name, of) for name in chosen
+        ]
         rows.append(
             inspect.Parameter(
                 "file",
@@ -71,9 +74,9 @@ def with_settings(
     return decorate
 
 
-def _option(name: str) -> inspect.Parameter:
-    kind = config.type_of(name)
-    text = config.help_of(name)
+def _option(name: str, of: type[Settings | GatewaySettings]) -> inspect.Parameter:
+    kind = config.type_of(name, of)
+    text = config.help_of(name, of)
     flag = f"--{name.replace('_', '-')}"
     option = typer.Option(flag, help=text) if kind is bool else typer.Option(help=text)
     return inspect.Parameter(

@@ -84,10 +84,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
+    "gateway": ("capture", "config", "listening", "logs", "patterns", "fhir", *_FOUNDATION),
     "app": ("opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "evidence", "listening", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
-    "cli": ("options", "custody", "privacy", "app", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "cli": ("options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -106,9 +107,10 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "verification": ("httpx",),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),
-    "capture": ("httpx",),
+    "capture": ("httpx", "httptools"),
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
+    "gateway": ("uvloop",),
     "app": ("uvloop",),
     "bench": ("httpx", "uvloop"),
     "commands": ("httpx", "rich"),

@@ -45,6 +45,17 @@ EVENTS = {
     ),
     "start": (security.application(SEEN, started=True, version="1"), "110100", "110120"),
     "stop": (security.application(SEEN, started=False, version="1"), "110100", "110121"),
+    "gap": (
+        security.gap(
+            SEEN,
+            since="2026-03-01T08:00:00.000Z",
+            until="2026-03-01T08:01:00.000Z",
+            exchanges=2,
+            reason="full",
+        ),
+        "110113",
+        "110133",
+    ),
     "account changed": (
         security.user_attributes_changed(SEEN, account=ACCOUNT, before="nurse", after="admin"),
         "110113",

@@ -43,11 +43,11 @@ async def application(
     await send(_BODY)
 
 
-def main() -> None:
+def main(answering: Any = application) -> None:
     """Say the port and serve until the process is stopped."""
     listener = listening.listen("127.0.0.1", 0)
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
     print(listener.getsockname()[1], flush=True)  # noqa: T201  (the parent reads it)
-    uvloop.run(listening.server(application).serve(sockets=[listener]))
+    uvloop.run(listening.server(answering).serve(sockets=[listener]))

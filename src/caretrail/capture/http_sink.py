@@ -7,8 +7,8 @@ import random
 from typing import TYPE_CHECKING, Final
 
 import httpx
-import msgspec
 
+from caretrail.capture import feed
 from caretrail.errors import StoreError, UnprocessableError
 from caretrail.limits import (
     BUNDLE_ENTRIES_MAX,
@@ -20,9 +20,6 @@ from caretrail.limits import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-_HEADERS: Final = {"content-type": "application/fhir+json", "prefer": "return=minimal"}
-# "Send it again later", in the words of a repository or of what stands before it.
-_AGAIN: Final = frozenset([408, 425, 429, 500, 502, 503, 504])
 _WAIT_SECONDS: Final = 0.1
 
 
@@ -46,7 +43,7 @@ class HttpSink:
     ) -> None:
         self._base = base.rstrip("/")
         self._client = client or httpx.AsyncClient(timeout=SEND_SECONDS_MAX)
-        self._headers = {**_HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
+        self._headers = {**feed.HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
         self._attempts, self._jitter, self._sleep = attempts, jitter, sleep
 
     async def record(self, events: Sequence[bytes]) -> None:
@@ -72,65 +69,31 @@ class HttpSink:
             events = self._left(events, response)
             if not events:
                 return
-            asked = _retry_after(response)
+            asked = feed.retry_after(response, seconds_max=SEND_WAIT_SECONDS_MAX)
         raise StoreError(f"{len(events)} events did not reach the repository")
 
     async def _post(self, events: list[bytes]) -> httpx.Response:
         if len(events) == 1:
             url, body = f"{self._base}/AuditEvent", events[0]
         else:
-            url, body = self._base, _bundle(events)
+            url, body = self._base, feed.bundle(events)
         return await self._client.post(url, content=body, headers=self._headers)
 
     def _left(self, events: list[bytes], response: httpx.Response) -> list[bytes]:
         """Return the events to send again, or raise UnprocessableError for one that never will."""
         status = response.status_code
-        if status in _AGAIN:
+        if status in feed.AGAIN:
             return events
         if not 200 <= status < 300:
             raise UnprocessableError(f"the repository answered {status} to audit events")
         if len(events) == 1:
             return []
         left = []
-        for event, code in zip(events, _statuses(response, len(events)), strict=True):
-            if int(code[:3]) in _AGAIN:
+        for event, verdict in zip(events, feed.verdicts(response, len(events)), strict=True):
+            if verdict.status in feed.AGAIN:
                 left.append(event)
-            elif code[:1] != "2":
-                raise UnprocessableError(f"the repository answered {code[:3]} to an audit event")
+            elif not 200 <= verdict.status < 300:
+                raise UnprocessableError(
+                    f"the repository answered {verdict.status} to an audit event"
+                )
         return left
-
-
-def _bundle(events: list[bytes]) -> bytes:
-    """Return a batch, put together of the events' own bytes: they are evidence."""
-    request = b',"request":{"method":"POST","url":"AuditEvent"}}'
-    entries = b",".join(b'{"resource":' + event + request for event in events)
-    return b'{"resourceType":"Bundle","type":"batch","entry":[' + entries + b"]}"
-
-
-class _Answer(msgspec.Struct):
-    status: str
-
-
-class _Entry(msgspec.Struct):
-    response: _Answer
-
-
-class _Answers(msgspec.Struct):
-    entry: list[_Entry]
-
-
-def _statuses(response: httpx.Response, count: int) -> list[str]:
-    """Return the status of each entry; an answer that does not say them all says none."""
-    try:
-        answers = msgspec.json.decode(response.content, type=_Answers)
-    except msgspec.MsgspecError:
-        return ["500"] * count
-    statuses = [entry.response.status for entry in answers.entry]
-    is_told = len(statuses) == count and all(status[:3].isdigit() for status in statuses)
-    return statuses if is_told else ["500"] * count
-
-
-def _retry_after(response: httpx.Response) -> float:
-    """Return what the repository asks for in seconds, as far as we follow it (RFC 9110, 10.2.3)."""
-    text = response.headers.get("retry-after", "")
-    return min(float(text), SEND_WAIT_SECONDS_MAX) if text.isdigit() else 0.0

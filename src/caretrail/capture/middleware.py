@@ -63,11 +63,12 @@ _UNRECORDED: Final = outcome_bytes(
 class Notes:
     """What the application knows better than its traffic shows; see `about`."""
 
-    __slots__ = ("identity", "patients")
+    __slots__ = ("failure", "identity", "patients")
 
     def __init__(self) -> None:
         self.patients: list[str] = []
         self.identity: Identity | None = None
+        self.failure: Failure = ""
 
 
 def about(scope: Scope, *patients: str, identity: Identity | None = None) -> None:
@@ -79,6 +80,13 @@ def about(scope: Scope, *patients: str, identity: Identity | None = None) -> Non
     if notes is not None:
         notes.patients += patients
         notes.identity = identity or notes.identity
+
+
+def failed(scope: Scope, failure: Failure) -> None:
+    """Say of a request that is audited that the answer is not the server's: it gave none."""
+    notes = scope.get(_NOTES)
+    if notes is not None:
+        notes.failure = failure
 
 
 def bearer(scope: Scope) -> Identity:
@@ -246,11 +254,15 @@ class _Call:
             return
         self._is_recorded = True
         exchange = self._exchange("", is_whole=is_whole)
+        # Whoever goes away now leaves a record all the same, and one only.
+        keeping = asyncio.create_task(self._owner.recorder.record(exchange))
         try:
-            await self._owner.recorder.record(exchange)
+            await asyncio.shield(keeping)
         except asyncio.CancelledError:
-            # Nobody knows whether it was kept. The same bytes once more are the same event.
-            await asyncio.shield(self._owner.recorder.try_to_record(exchange))
+            await asyncio.wait([keeping])
+            if keeping.exception() is not None:
+                self._owner.recorder.lost += 1
+                recording.log.exception("the events of an exchange were not recorded")
             raise
         except Exception:
             # Whatever the sink met: what is not recorded is not given.
@@ -291,7 +303,7 @@ class _Call:
                 self._answer_headers, self._answer, RESPONSE_HEADERS, is_whole=is_whole
             ),
             status=self._status,
-            failure=failure,
+            failure=failure or self._notes.failure,
             end=recording.now(),
             server=owner.recorder.server,
             site=owner.recorder.site,

@@ -188,6 +188,24 @@ def audit_recording(observation: Observation, *, started: bool, reason: str, sco
     return _event(observation, codes.SECURITY_ALERT, subtype, "E", _people(observation), entities)
 
 
+def gap(observation: Observation, *, since: str, until: str, exchanges: int, reason: str) -> Json:
+    """DICOM Audit Recording Stopped: between two instants exchanges may be without a record.
+
+    `exchanges` is how many there were, as far as they were counted.
+    """
+    what = identified("audit-recording", display="Audit recording")
+    details = {
+        "gap-since": since,
+        "gap-until": until,
+        "exchanges": str(exchanges),
+        "reason": reason,
+    }
+    entities = object_entity(what, codes.SECURITY_RESOURCE, details=details)
+    agents = [machine_agent(observation.server, codes.APPLICATION)]
+    subtype = codes.RECORDING_STOPPED
+    return _event(observation, codes.SECURITY_ALERT, subtype, "E", agents, entities)
+
+
 def job(observation: Observation, *, name: str, start: str, end: str) -> Json:
     """DICOM Application Activity: the server of the observation ran a job (object-role 20)."""
     agents = [machine_agent(observation.server, codes.APPLICATION)]

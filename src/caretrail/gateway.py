@@ -1,0 +1,175 @@
+"""The gateway as a process: settings become a proxy, its spool, and what empties the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from caretrail import __version__, listening, logs
+from caretrail.capture import gateway as audited
+from caretrail.capture.forwarder import Forwarder
+from caretrail.capture.forwarding import Base
+from caretrail.capture.middleware import AuditMiddleware
+from caretrail.capture.proxy import Proxy
+from caretrail.capture.recorder import Recorder, fhir_server, now
+from caretrail.capture.spool import Confirming, Spool
+from caretrail.capture.spool_folder import Gap, SpoolFolder
+from caretrail.errors import ConfigurationError, Error
+from caretrail.fhir.temporal import format_instant
+from caretrail.patterns import security
+from caretrail.patterns.claims import settled
+from caretrail.patterns.observation import Observation
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable
+
+    from caretrail.config import GatewaySettings
+    from caretrail.patterns.observation import Machine
+
+_log: Final = logging.getLogger(__name__)
+_PROBE_SECONDS: Final = 1.0
+# What is left after a stop stays in the spool; a short while is for the last events.
+_DRAIN_SECONDS: Final = 5.0
+
+
+class Process:
+    """One gateway behind one port."""
+
+    def __init__(self, settings: GatewaySettings, address: str) -> None:
+        self._settings = settings
+        upstream = Base.parse(settings.upstream, what="--upstream")
+        repository = Base.parse(settings.repository, what="--repository")
+        public = Base.parse(settings.public_url or address + upstream.path, what="--public-url")
+        self.base = public.url
+        self._server = fhir_server(public.url)
+        token = _token(settings.token_file)
+        self._folder = SpoolFolder(settings.spool)
+        self._spool = Spool(
+            self._folder,
+            describe=self._described,
+            bytes_max=settings.spool_bytes_max,
+            emergency=settings.emergency,
+        )
+        self._forwarder = Forwarder(self._spool, repository.url, token=token)
+        is_confirming = settings.on_failure == "block"
+        self._recorder = Recorder(
+            Confirming(self._spool) if is_confirming else self._spool,
+            server=self._server,
+            site=settings.site or None,
+        )
+        self._proxy = Proxy(
+            upstream,
+            public,
+            seconds=settings.upstream_seconds,
+            on_accepted=audited.believing()
+            if settings.upstream_verifies_tokens
+            else lambda _: None,
+        )
+        self.application = audited.Gateway(
+            AuditMiddleware(self._proxy, self._recorder, base=public.path),
+            self._proxy,
+            upstream=upstream,
+            public=public,
+            spool=self._spool,
+            forwarder=self._forwarder,
+            confirming=is_confirming,
+            passed=settings.prefixes,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Forward events; in the end stop in order, whatever happens."""
+        tasks = [asyncio.create_task(self._forwarder.run()), asyncio.create_task(self._probe())]
+        try:
+            await self._start()
+            yield
+        finally:
+            await self._stop(tasks)
+
+    async def _start(self) -> None:
+        stopped_ms = self._folder.stopped_ms
+        with contextlib.suppress(Error):  # A full disk: it is known, and nothing is let in.
+            if stopped_ms:
+                reason = "the gateway was not stopped in order"
+                await self._spool.record_gap(Gap(stopped_ms, _now_ms(), 0, reason))
+            await self._spool.keep([self._activity(started=True)])
+
+    async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
+        with contextlib.suppress(Error):
+            position = await self._spool.keep([self._activity(started=False)])
+            if self._forwarder.is_delivering:
+                await self._spool.confirmed(position, seconds=_DRAIN_SECONDS)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._forwarder.aclose()
+        await self._proxy.aclose()
+        await self._spool.close()
+
+    async def _probe(self) -> None:
+        while True:
+            await asyncio.sleep(_PROBE_SECONDS)
+            with contextlib.suppress(Error):  # It is still full.
+                await self._spool.probe()
+
+    def _described(self, gap: Gap) -> list[bytes]:
+        event = security.gap(
+            _seen(self._server, self._settings.site),
+            since=format_instant(gap.since_ms),
+            until=format_instant(gap.until_ms),
+            exchanges=gap.exchanges,
+            reason=gap.reason,
+        )
+        return [settled(event)]
+
+    def _activity(self, *, started: bool) -> bytes:
+        seen = _seen(self._server, self._settings.site)
+        return settled(security.application(seen, started=started, version=__version__))
+
+
+def _seen(server: Machine, site: str) -> Observation:
+    return Observation(recorded=now(), client=server, server=server, site=site or None)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _token(file: str) -> Callable[[], str]:
+    """Return what reads the token each time it is needed, so that it can be changed."""
+    if not file:
+        return str
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigurationError(f"--token-file {path} is not there")
+    return lambda: path.read_text(encoding="ascii").strip()
+
+
+async def serve(settings: GatewaySettings, *, on_ready: Callable[[str], None]) -> None:
+    """Run until a signal to stop, then finish what was begun."""
+    listener: socket.socket = listening.listen(settings.host, settings.port)
+    process = Process(settings, listening.address_of(listener))
+    # The date is the FHIR server's own.
+    running = listening.server(process.application, dates=False)
+    async with process.running():
+        _log.info("listening", extra={"address": process.base})
+        # By then a signal to stop is heeded.
+        asyncio.get_running_loop().call_soon(on_ready, process.base)
+        await running.serve(sockets=[listener])
+    _log.info("stopped")
+
+
+def run(settings: GatewaySettings, *, on_ready: Callable[[str], None]) -> None:
+    """Serve in a new event loop."""
+    logs.start(settings.log_level)
+    # These tell addresses, which hold search values, and headers, which hold tokens.
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    uvloop.run(serve(settings, on_ready=on_ready))

@@ -125,7 +125,10 @@ class Town:
         return facts
 
     def events(self) -> list[dict[str, Any]]:
-        """Return every event of the repository, newest first."""
+        """Return every event that was sent to the repository, newest first.
+
+        What the repository says of itself, that it was killed for instance, is left out.
+        """
         token = (self.folder / "data" / "token").read_text().strip()
         url = f"http://127.0.0.1:{self.ports['repository']}/fhir/AuditEvent?_count=1000"
         found: list[dict[str, Any]] = []
@@ -133,6 +136,7 @@ class Town:
             while url:
                 page = client.get(url).json()
                 found += [entry["resource"] for entry in page.get("entry", [])]
+                found = [one for one in found if "urn:caretrail:origin" not in str(one["source"])]
                 url = next((one["url"] for one in page["link"] if one["relation"] == "next"), "")
         return found
 

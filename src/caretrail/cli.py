@@ -81,6 +81,7 @@ def serve(
     ] = None,
     producer: Annotated[str | None, typer.Option(help=config.help_of("producer"))] = None,
     organisation: Annotated[str | None, typer.Option(help=config.help_of("organisation"))] = None,
+    clinic: Annotated[bool | None, typer.Option("--clinic", help=config.help_of("clinic"))] = None,
     event_bytes_max: Annotated[
         int | None, typer.Option(help=config.help_of("event_bytes_max"))
     ] = None,
@@ -107,6 +108,7 @@ def serve(
         require_date=require_date,
         producer=producer,
         organisation=organisation,
+        clinic=clinic,
         event_bytes_max=event_bytes_max,
         bundle_entries_max=bundle_entries_max,
         bundle_bytes_max=bundle_bytes_max,

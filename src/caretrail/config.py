@@ -52,6 +52,12 @@ class Settings:
         default="",
         metadata={"help": "The organisation under which events of that token are filed."},
     )
+    clinic: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep resources of all other types, too, and record what is done with them."
+        },
+    )
     event_bytes_max: int = field(
         default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
     )

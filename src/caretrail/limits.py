@@ -115,3 +115,13 @@ EXPORT_ADDRESSES_MAX: Final = 10_000
 SEND_ATTEMPTS_MAX: Final = 6
 SEND_WAIT_SECONDS_MAX: Final = 10.0
 SEND_SECONDS_MAX: Final = 10.0  # One try; a repository commits in milliseconds.
+
+# The clinic: a resource is no longer than what the auditor examines of a body.
+RESOURCE_BYTES_MAX: Final = CAPTURE_BODY_BYTES_MAX
+# Elements of one resource that search can find; a ValueSet with 10,000 codes has so many.
+INDEX_ROWS_MAX: Final = 20_000
+CHAIN_LINKS_MAX: Final = 4  # Each link of a chained search is a join.
+SORT_KEYS_MAX: Final = 4
+INCLUDE_ROUNDS_MAX: Final = 4  # How far `_include:iterate` follows references.
+# A page link holds the sort keys of one resource.
+PAGE_LINK_CHARACTERS_MAX: Final = 8_192

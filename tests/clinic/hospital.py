@@ -32,7 +32,13 @@ class Hospital:
         )
 
     def request(
-        self, method: str, path: str, content: Any = None, *, token: str | None = None, **headers: str
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        *,
+        token: str | None = None,
+        **headers: str,
     ) -> httpx.Response:
         secret = self.server.secret if token is None else token
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -80,7 +86,7 @@ class Hospital:
         self.runner.close()
 
 
-def patient(name: str = "p1", **members: Any) -> dict[str, Any]:
+def patient(name: str = "p1", /, **members: Any) -> dict[str, Any]:
     """Return a small patient; every name says that nobody bears it."""
     return {
         "resourceType": "Patient",
@@ -91,7 +97,7 @@ def patient(name: str = "p1", **members: Any) -> dict[str, Any]:
     } | members
 
 
-def observation(name: str = "o1", subject: str = "Patient/p1", **members: Any) -> dict[str, Any]:
+def observation(name: str = "o1", /, subject: str = "Patient/p1", **members: Any) -> dict[str, Any]:
     """Return a small observation."""
     return {
         "resourceType": "Observation",

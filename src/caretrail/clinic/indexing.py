@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _MODEL: Final = models["r4"]
+_NODES: Final[Any] = ResourceNode
 _OR: Final = re.compile(r"\s\|\s")
 
 
@@ -71,18 +72,19 @@ def _composite_rows(parameter: Parameter, resource: dict[str, Any], base: str) -
 def _component(
     component: Component, path: str, value: Any, resource: dict[str, Any], base: str
 ) -> dict[Any, None]:
-    evaluate = _compiled(component.expression, path)
-    found = evaluate(value, {"resource": resource})
+    # The path says what the value is, so that a choice of types below it is found.
+    node = _NODES.create_node(value, path)
+    found = _compiled(component.expression)(node, {"resource": resource})
     return dict.fromkeys(
         element for one in found for element in elements(component.kind, one, base=base)
     )
 
 
 @lru_cache(4_096)
-def _compiled(expression: str, path: str = "") -> Callable[[Any, dict[str, Any]], list[Any]]:
-    """Compile an expression; `path` says what the elements are that it is asked of, if no resource."""
-    parsed: Any = {"base": path, "expression": expression} if path else expression
-    made: Callable[[Any, dict[str, Any]], list[Any]] = fhirpathpy.compile(parsed, _MODEL, _OPTIONS)
+def _compiled(expression: str) -> Callable[[Any, dict[str, Any]], list[Any]]:
+    made: Callable[[Any, dict[str, Any]], list[Any]] = fhirpathpy.compile(
+        expression, _MODEL, _OPTIONS
+    )
     return made
 
 
@@ -93,8 +95,7 @@ def _resolve(references: list[Any]) -> list[Any]:
         value = getattr(one, "data", one)
         kind = _target_type(value) if isinstance(value, dict) else None
         if kind:
-            node: Any = ResourceNode
-            found.append(node.create_node({"resourceType": kind}))
+            found.append(_NODES.create_node({"resourceType": kind}))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -31,6 +32,11 @@ MODIFIERS: Final = {
     "quantity": ("missing",),
     "composite": ("missing",),
 }
+
+
+# `as` takes one element only; later releases of FHIR write these expressions so that they take all.
+_AS: Final = re.compile(r"\(?([A-Za-z.]+) as ([A-Za-z]+)\)?")
+_AS_FUNCTION: Final = re.compile(r"\.as\(([A-Za-z]+)\)")
 
 
 class Component(NamedTuple):
@@ -71,9 +77,16 @@ def _rows(base: str, kind: str) -> list[Parameter]:
     for code, value_kind, expression, targets in SEARCH_PARAMETERS.get(base, ()):
         if value_kind in _NOT_INDEXED or not expression:
             continue
-        own = expression.replace("Resource.", f"{kind}.") if base == "Resource" else expression
+        own = _every(expression)
+        if base == "Resource":
+            own = own.replace("Resource.", f"{kind}.")
         # What all types have in common is filed under one name, so that a search over types is one.
         key = code if base == "Resource" else f"{kind}.{code}"
-        parts = tuple(Component(*part) for part in composites.get(code, ()))
+        parts = tuple(Component(one, _every(path)) for one, path in composites.get(code, ()))
         rows.append(Parameter(code, value_kind, own, tuple(targets.split()), key, parts))
     return rows
+
+
+def _every(expression: str) -> str:
+    """Return the expression with `ofType` for each `as`."""
+    return _AS_FUNCTION.sub(r".ofType(\1)", _AS.sub(r"\1.ofType(\2)", expression))

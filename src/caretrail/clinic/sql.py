@@ -280,28 +280,30 @@ def _date(s: Statement, value: date.Value, x: str) -> str:
 
 
 def _date_fits(s: Statement, value: date.Value, first: str, last: str) -> str:
-    start = s.value(value.start // _NANOSECONDS)
-    end = s.value(-(-value.end // _NANOSECONDS))
-    inside = f"{first} >= {start} AND {last} <= {end}"
+    start, end = value.start // _NANOSECONDS, -(-value.end // _NANOSECONDS)
     match value.prefix:
         case "eq":
-            return inside
+            return _inside(s, first, last, start, end)
         case "ne":
-            return f"NOT ({inside})"
+            return f"NOT ({_inside(s, first, last, start, end)})"
         case "gt":
-            return f"{last} > {end}"
+            return f"{last} > {s.value(end)}"
         case "lt":
-            return f"{first} < {start}"
+            return f"{first} < {s.value(start)}"
         case "ge":
-            return f"({inside}) OR {last} > {end}"
+            return f"({_inside(s, first, last, start, end)}) OR {last} > {s.value(end)}"
         case "le":
-            return f"({inside}) OR {first} < {start}"
+            return f"({_inside(s, first, last, start, end)}) OR {first} < {s.value(start)}"
         case "sa":
-            return f"{first} >= {end}"
+            return f"{first} >= {s.value(end)}"
         case "eb":
-            return f"{last} <= {start}"
+            return f"{last} <= {s.value(start)}"
         case _:
-            return f"{first} < {end} AND {last} > {start}"
+            return f"{first} < {s.value(end)} AND {last} > {s.value(start)}"
+
+
+def _inside(s: Statement, first: str, last: str, start: int, end: int) -> str:
+    return f"{first} >= {s.value(start)} AND {last} <= {s.value(end)}"
 
 
 def _amount(s: Statement, value: amount.Value, x: str) -> str:
@@ -318,27 +320,29 @@ def _amount(s: Statement, value: amount.Value, x: str) -> str:
 
 
 def _number(s: Statement, value: amount.Value, x: str) -> str:
-    low, high, number = f"{x}.low", f"{x}.high", s.value(value.number)
-    start, end = s.value(value.low), s.value(value.high)
     match value.prefix:
         case "eq":
-            return f"{low} >= {start} AND {high} < {end}"
+            return _equal(s, value, x)
         case "ne":
-            return f"NOT ({low} >= {start} AND {high} < {end})"
+            return f"NOT ({_equal(s, value, x)})"
         case "gt":
-            return f"{high} > {number}"
+            return f"{x}.high > {s.value(value.number)}"
         case "lt":
-            return f"{low} < {number}"
+            return f"{x}.low < {s.value(value.number)}"
         case "ge":
-            return f"{high} >= {number}"
+            return f"{x}.high >= {s.value(value.number)}"
         case "le":
-            return f"{low} <= {number}"
+            return f"{x}.low <= {s.value(value.number)}"
         case "sa":
-            return f"{low} > {number}"
+            return f"{x}.low > {s.value(value.number)}"
         case "eb":
-            return f"{high} < {number}"
+            return f"{x}.high < {s.value(value.number)}"
         case _:
-            return f"{low} <= {end} AND {high} >= {start}"
+            return f"{x}.low <= {s.value(value.high)} AND {x}.high >= {s.value(value.low)}"
+
+
+def _equal(s: Statement, value: amount.Value, x: str) -> str:
+    return f"{x}.low >= {s.value(value.low)} AND {x}.high < {s.value(value.high)}"
 
 
 _CONDITIONS: Final[dict[type, Callable[[Statement, Any, str], str]]] = {

@@ -308,8 +308,8 @@ def _columns(kind: str, element: Any) -> Iterator[tuple[Any, ...]]:
         case Token(system, code, display, kinds):
             folded = fold(display) if display else None
             yield (system or None, code, folded, None)
-            for kind_system, kind in kinds:
-                yield (system or None, code, None, f"{kind_system}|{kind}")
+            for type_system, type_code in kinds:
+                yield (system or None, code, None, f"{type_system}|{type_code}")
         case Ref(text, display, named):
             yield (*_parts(text), *_named(named), fold(display) if display else None)
         case Span(start, end):

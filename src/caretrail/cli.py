@@ -187,9 +187,11 @@ def demo(
 ) -> None:
     """Run the repository with a synthetic hospital in it, and labelled incidents to find."""
     from caretrail import app
-    from caretrail.commands import Hospital
+    from caretrail.commands import Hospital, has_clinic
 
-    settings = _settings(data=data or Path("caretrail-demo"), port=_free(port or 8080))
+    settings = _settings(
+        data=data or Path("caretrail-demo"), port=_free(port or 8080), clinic=has_clinic()
+    )
     hospital = Hospital(events=events, seed=seed, say=_say)
     app.run(settings, on_ready=hospital.move_in)
 

@@ -121,7 +121,5 @@ RESOURCE_BYTES_MAX: Final = CAPTURE_BODY_BYTES_MAX
 # Elements of one resource that search can find; a ValueSet with 10,000 codes has so many.
 INDEX_ROWS_MAX: Final = 20_000
 CHAIN_LINKS_MAX: Final = 4  # Each link of a chained search is a join.
-SORT_KEYS_MAX: Final = 4
+SORT_KEYS_MAX: Final = 4  # Each is looked up for every resource that fits.
 INCLUDE_ROUNDS_MAX: Final = 4  # How far `_include:iterate` follows references.
-# A page link holds the sort keys of one resource.
-PAGE_LINK_CHARACTERS_MAX: Final = 8_192

@@ -35,6 +35,8 @@ from caretrail.search.reference import literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from caretrail.clinic.contract import Hit
+
 BASE = "http://clinic.test/fhir"
 NOW = 1_772_600_000_000
 COUNT = 120
@@ -187,8 +189,11 @@ class World:
             self.kept.append(_kept(made[-1][0], rows))
         runner.run(store.write(lambda session: [session.put(*one) for one in made]))
 
+    def hits(self, search: Search) -> list[Hit]:
+        return self.runner.run(self.store.read(lambda session: session.search(search)))
+
     def by_index(self, search: Search) -> list[str]:
-        hits = self.runner.run(self.store.read(lambda session: session.search(search)))
+        hits = self.hits(search)
         count = self.runner.run(self.store.read(lambda session: session.count(search)))
         assert search.limit < COUNT or count == len(hits)
         return [f"{hit.version.kind}/{hit.version.id}" for hit in hits]
@@ -393,7 +398,7 @@ def test_pages_together_are_the_whole_in_one_order(world: World, data: Any, coun
     pages: list[str] = []
     search = whole._replace(limit=count)
     while True:
-        hits = world.runner.run(world.store.read(lambda session: session.search(search)))
+        hits = world.hits(search)
         pages += [f"{hit.version.kind}/{hit.version.id}" for hit in hits]
         if len(hits) < count:
             break

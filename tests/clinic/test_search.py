@@ -10,7 +10,6 @@ from tests.clinic.hospital import BASE, Hospital, entry, issue, observation, pat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 CANONICAL = "http://example.org/fhir/ValueSet/colours"
 RESOURCES: list[dict[str, Any]] = [

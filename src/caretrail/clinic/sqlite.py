@@ -137,7 +137,7 @@ class SqliteClinic:
         def run() -> T:
             connection = self._connection()
             try:
-                with _transaction(connection, begin), _bounded(connection):
+                with _transaction(connection, begin):
                     return work(SqliteSession(connection))
             except sqlite3.Error as error:
                 if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
@@ -203,6 +203,11 @@ class SqliteSession:
         found = self._connection.execute(text, values).fetchone()
         return Version(*found) if found else None
 
+    def _all(self, text: str, values: Sequence[Any]) -> list[Any]:
+        """Return the rows of a statement that somebody else has thought of, in bounded time."""
+        with _bounded(self._connection):
+            return self._connection.execute(text, values).fetchall()
+
     def put(self, version: Version, rows: Sequence[Row]) -> None:
         """Make this the latest version, and these rows all that finds it."""
         execute = self._connection.execute
@@ -233,14 +238,14 @@ class SqliteSession:
         """Return the resources that fit."""
         statement = Statement()
         text = statement.page(search)
-        found = self._connection.execute(text, statement.values)
+        found = self._all(text, statement.values)
         return [Hit(Version(*row[:7]), tuple(row[7:])) for row in found]
 
     def count(self, search: Search) -> int:
         """Return how many fit."""
         statement = Statement()
         text = f"SELECT count(*) FROM resource r WHERE {statement.where(search)}"
-        return int(self._connection.execute(text, statement.values).fetchone()[0])
+        return int(self._all(text, statement.values)[0][0])
 
     def history(self, past: Past) -> list[tuple[Version, int]]:
         """Return versions, newest first."""
@@ -252,14 +257,14 @@ class SqliteSession:
             f" JOIN resource r ON r.kind = v.kind AND r.id = v.id"
             f" WHERE {where} ORDER BY v.seq DESC LIMIT ?"
         )
-        found = self._connection.execute(text, [*values, past.limit])
+        found = self._all(text, [*values, past.limit])
         return [(Version(*row[:7]), row[7]) for row in found]
 
     def history_count(self, past: Past) -> int:
         """Return how many versions there are."""
         where, values = _past(past)
         text = f"SELECT count(*) FROM version v WHERE {where}"
-        return int(self._connection.execute(text, values).fetchone()[0])
+        return int(self._all(text, values)[0][0])
 
     def referred(self, rows: Sequence[int], key: str, kind: str, limit: int) -> list[Version]:
         """Return the resources to which these refer."""
@@ -275,7 +280,7 @@ class SqliteSession:
             " JOIN version v ON v.seq = r.seq"
             f" WHERE {' AND '.join(conditions)} ORDER BY r.row LIMIT ?"
         )
-        return [Version(*row) for row in self._connection.execute(text, [*values, limit])]
+        return [Version(*row) for row in self._all(text, [*values, limit])]
 
     def referring(self, rows: Sequence[int], key: str, limit: int) -> list[Version]:
         """Return the resources that refer to these."""
@@ -285,7 +290,7 @@ class SqliteSession:
             " JOIN resource r ON r.row = x.resource JOIN version v ON v.seq = r.seq"
             f" WHERE m.row IN ({_marks(rows)}) AND x.base IS NULL ORDER BY r.row LIMIT ?"
         )
-        return [Version(*row) for row in self._connection.execute(text, [key, *rows, limit])]
+        return [Version(*row) for row in self._all(text, [key, *rows, limit])]
 
 
 def _marks(rows: Sequence[int]) -> str:

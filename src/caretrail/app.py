@@ -172,7 +172,7 @@ def _imported() -> Any:
         from caretrail import clinic
     except ImportError as error:
         raise ConfigurationError(
-            "--clinic needs more libraries: pip install 'caretrail[clinic]'"
+            "--clinic needs more libraries: install caretrail with its extra, clinic"
         ) from error
     return clinic
 

@@ -128,3 +128,21 @@ def test_what_cannot_be_recorded_is_not_given(tmp_path: Path) -> None:
     with contextlib.suppress(OSError):  # The repository is closed already.
         clinic.close()
     clinic.runner.close()
+
+
+def test_who_moves_a_resource_has_changed_the_data_of_two_patients(clinic: Hospital) -> None:
+    clinic.put(observation())
+    clinic.put(observation(subject="Patient/p2"), X_Request_Id="request-1")
+    for name in ("p1", "p2"):
+        assert len(clinic.events(f"request-id=request-1&patient=Patient/{name}")) == 1
+    assert len(clinic.events("request-id=request-1")) == 2
+
+
+def test_an_entry_of_a_bundle_names_its_own_patients_only(clinic: Hospital) -> None:
+    clinic.put(observation())
+    sent = bundle(
+        "batch", entry("DELETE", "Observation/o1"), entry("PUT", "Patient/p2", patient("p2"))
+    )
+    clinic.post("", sent, X_Request_Id="request-1")
+    assert clinic.events("request-id=request-1&patient=Patient/p1") == []
+    assert len(clinic.events("request-id=request-1&patient=Patient/p2")) == 1

@@ -160,8 +160,7 @@ def _deleted(work: Work, request: Request, current: Version | None) -> Response:
     _check_match(request, current)
     if current is None or current.is_deleted:
         return Response(204)
-    patients = subjects.of_resource(strict_json.read(current.body), request.base)
-    work.about.extend(one["reference"] for one in patients if "reference" in one)
+    _note(work, request, current)
     gone = current._replace(number=current.number + 1, updated=work.now, method="DELETE", body=b"")
     work.session.put(gone, ())
     return Response(204, headers=headers(gone)[:1])
@@ -184,6 +183,12 @@ def _check_match(request: Request, current: Version | None) -> None:
         raise PreconditionError("there is a resource at this address already")
 
 
+def _note(work: Work, request: Request, current: Version) -> None:
+    """Note the patients of a version: what is sent and answered need not show them."""
+    patients = subjects.of_resource(strict_json.read(current.body), request.base)
+    work.about.extend(one["reference"] for one in patients if "reference" in one)
+
+
 def _store(
     work: Work, request: Request, tree: dict[str, Any], kind: str, name: str, method: str
 ) -> Response:
@@ -197,4 +202,8 @@ def _store(
     version = Version(kind, name, number, work.now, method, body)
     work.session.put(version, rows)
     is_new = current is None or current.is_deleted
+    if current is not None and not current.is_deleted:
+        # What is noted is all that counts, so the patients of the new version are as well.
+        _note(work, request, current)
+        _note(work, request, version)
     return answer(request, version, 201 if is_new else 200)

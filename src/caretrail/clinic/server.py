@@ -56,14 +56,13 @@ class Clinic:
         async def handle(request: Request, service: Service) -> Response:
             _require_json(request)
             run = self._store.write if row.writes else self._store.read
-            work = self._worker(service)
+            noted = ABOUT.get()
+            work = self._worker(service, noted if noted is not None else [])
             return await run(lambda session: row.perform(work(session), request))
 
         return handle
 
-    def _worker(self, service: Service) -> Callable[[Session], Work]:
-        about = ABOUT.get()
-        noted: list[str] = about if about is not None else []
+    def _worker(self, service: Service, noted: list[str]) -> Callable[[Session], Work]:
         now = service.now()
 
         def new_id() -> str:
@@ -84,7 +83,8 @@ class Clinic:
         """FHIR batch and transaction."""
         _require_json(request)
         parsed = bundle.parse(request, service.bundle_entries_max)
-        work = self._worker(service)
+        # A note is about a whole exchange; of a Bundle nobody could tell to which entry it belongs.
+        work = self._worker(service, [])
         if parsed.type == "batch":
             return await self._batch(request, parsed.entries, work)
         try:

@@ -94,7 +94,11 @@ class SqliteClinic:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="clinic-reader")
         self._local = threading.local()
         self._open: list[sqlite3.Connection] = []
-        self.key = self._writer.submit(self._prepare).result()
+        try:
+            self.key = self._writer.submit(self._prepare).result()
+        except BaseException:
+            self._end()
+            raise
 
     def _prepare(self) -> bytes:
         """Make the tables of a new store; return the key of its page links."""
@@ -148,6 +152,9 @@ class SqliteClinic:
 
     async def close(self) -> None:
         """End what is begun, and close the file."""
+        self._end()
+
+    def _end(self) -> None:
         self._writer.shutdown()
         self._readers.shutdown()
         for connection in self._open:

@@ -104,22 +104,22 @@ def test_conditions_are_met_in_transactions(clinic: Hospital) -> None:
     ],
 )
 def test_one_bad_entry_undoes_a_transaction(
-    clinic: Hospital, bad: dict[str, Any], status: int
+    shared: Hospital, bad: dict[str, Any], status: int
 ) -> None:
-    clinic.put(patient())
-    clinic.put(patient("p2"))
-    before = clinic.get("_history").json()["total"]
+    shared.put(patient())
+    shared.put(patient("p2"))
+    before = shared.get("_history").json()["total"]
     sent = bundle(
         "transaction",
         entry("DELETE", "Patient/gone"),
         entry("PUT", "Patient/fresh", patient("fresh")),
         bad,
     )
-    answer = clinic.post("", sent)
+    answer = shared.post("", sent)
     assert answer.status_code == status, answer.text
     assert issue(answer)["expression"][0].startswith("Bundle.entry[2]")
-    assert clinic.get("_history").json()["total"] == before
-    assert clinic.get("Patient/fresh").status_code == 404
+    assert shared.get("_history").json()["total"] == before
+    assert shared.get("Patient/fresh").status_code == 404
 
 
 def test_two_entries_that_meet_one_condition_are_refused(clinic: Hospital) -> None:
@@ -188,8 +188,8 @@ def test_a_packed_bundle_of_resources_is_read(clinic: Hospital) -> None:
         b'{"resourceType":"Bundle","type":"batch","type":"batch","entry":[{"resource":{"resourceType":"Patient"}}]}',
     ],
 )  # fmt: skip
-def test_what_is_no_bundle_to_process_is_refused(clinic: Hospital, sent: Any) -> None:
-    assert clinic.post("", sent).status_code == 400
+def test_what_is_no_bundle_to_process_is_refused(shared: Hospital, sent: Any) -> None:
+    assert shared.post("", sent).status_code == 400
 
 
 def test_a_bundle_has_bounds(clinic: Hospital) -> None:

@@ -194,8 +194,8 @@ def test_what_is_no_bundle_to_process_is_refused(shared: Hospital, sent: Any) ->
 
 def test_a_bundle_has_bounds(clinic: Hospital) -> None:
     rows = [entry("GET", "Patient/p1")] * 101
-    answer = clinic.post("", bundle("batch", *rows))
-    assert _statuses(answer) == ["404"] * 100 + ["413"]
+    answer = clinic.post("", bundle("batch", *rows, entry("DELETE", "Patient/p1")))
+    assert _statuses(answer) == ["404"] * 100 + ["413", "204"]
     assert clinic.post("", bundle("batch", *rows * 10)).status_code == 413
     xml = "application/fhir+xml"
     text = b'<Bundle xmlns="http://hl7.org/fhir"><type value="batch"/></Bundle>'

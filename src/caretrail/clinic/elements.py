@@ -69,7 +69,7 @@ def _tokens(value: Any) -> Iterator[Token]:
             yield Token(None, str(value))
         case {"coding": _} | {"text": str()}:
             yield from (_coding(one) for one in value.get("coding", ()))
-            if "text" in value and not isinstance(value.get("system"), str):
+            if "text" in value:
                 yield Token(None, None, value["text"])
         case {"code": _} | {"display": _}:
             yield _coding(value)

@@ -87,7 +87,7 @@ def _searched(
     include: tuple[Include, ...] = (),
 ) -> Response:
     negotiation.require_form(request)
-    pairs = [pair for pair in request.pairs() if pair[0] not in ("_type", *_formats(include))]
+    pairs = [pair for pair in request.pairs() if pair[0] not in ("_type", *_own(include))]
     types = [pair for pair in request.pairs() if pair[0] == "_type"]
     strict = negotiation.preference(request).strict
     query = clinic_query.parse(pairs, kinds, strict=strict, place=work.place(request))
@@ -116,7 +116,7 @@ def _searched(
     return Response(200, msgspec.json.encode(bundle))
 
 
-def _formats(include: tuple[Include, ...]) -> tuple[str, ...]:
+def _own(include: tuple[Include, ...]) -> tuple[str, ...]:
     # `$everything` includes by itself, so nothing else can be asked of it in that way.
     return ("_include", "_revinclude") if include else ()
 

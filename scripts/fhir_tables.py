@@ -16,7 +16,10 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 TABLES: Final = Path(__file__).parents[1] / "src/caretrail/patterns/tables"
 _SOURCE: Final = "Made by scripts/fhir_tables.py from HL7's definitions of FHIR 4.0.1."
@@ -80,6 +83,50 @@ def _paths(kind: str, code: str, known: dict[str, list[Parameter]]) -> tuple[str
     return tuple(paths)
 
 
+def composites(folder: Path) -> dict[str, list[tuple[str, tuple[tuple[str, str], ...]]]]:
+    """Return for each type its composite parameters: the kind and expression of each component."""
+    bundle = json.loads((folder / "search-parameters.json").read_text(encoding="utf-8"))
+    rows = [entry["resource"] for entry in bundle["entry"]]
+    kinds = {row["url"]: row["type"] for row in rows}
+    found: dict[str, list[tuple[str, tuple[tuple[str, str], ...]]]] = {}
+    for row in rows:
+        if row["version"] != _VERSION or row["type"] != "composite":
+            continue
+        # HL7 spells the type dateTime with a capital in one place.
+        parts = tuple(
+            (kinds[part["definition"]], part["expression"].replace("DateTime", "dateTime"))
+            for part in row["component"]
+        )
+        for kind in row["base"]:
+            found.setdefault(kind, []).append((row["code"], parts))
+    return {kind: sorted(found[kind]) for kind in sorted(found)}
+
+
+def summaries(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return the elements of each type that a summary has, and those that nothing goes without."""
+    bundle = json.loads((folder / "profiles-resources.json").read_text(encoding="utf-8"))
+    known, found = set(types(folder)), {}
+    for row in (entry["resource"] for entry in bundle["entry"]):
+        if row["resourceType"] != "StructureDefinition" or row["id"] not in known:
+            continue
+        elements = [one for one in row["snapshot"]["element"] if one["path"].count(".") == 1]
+        found[row["id"]] = (
+            _names(one for one in elements if one.get("isSummary")),
+            _names(one for one in elements if one["min"] or one.get("isModifier")),
+        )
+    return {kind: found[kind] for kind in sorted(found)}
+
+
+def _names(elements: Iterable[dict[str, Any]]) -> str:
+    """Return the members of JSON in which these elements stand; a choice has one a type."""
+    names = set()
+    for one in elements:
+        name = one["path"].partition(".")[2]
+        kinds = [kind["code"] for kind in one.get("type", ())] if name.endswith("[x]") else [""]
+        names |= {name.removesuffix("[x]") + kind[:1].upper() + kind[1:] for kind in kinds}
+    return " ".join(sorted(names))
+
+
 def types(folder: Path) -> list[str]:
     """Return the resource types that can be stored, sent or asked for.
 
@@ -92,7 +139,7 @@ def types(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Write the three modules."""
+    """Write the modules."""
     folder = Path(sys.argv[1])
     assert _BUILD in (folder / "version.info").read_text(encoding="utf-8")
     known = parameters(folder)
@@ -115,6 +162,20 @@ def main() -> None:
         "The search parameters of FHIR R4: code, kind, expression, targets, by resource type.",
         "SEARCH_PARAMETERS: Final[dict[str, tuple[tuple[str, str, str, str], ...]]] = {\n",
         [_row(kind, tuple(rows)) for kind, rows in known.items()],
+        "}  # fmt: skip\n",
+    )
+    _write(
+        "composite_parameters",
+        "The composite search parameters of FHIR R4: kind and expression of their components.",
+        "COMPOSITES: Final[dict[str, tuple[tuple[str, tuple[tuple[str, str], ...]], ...]]] = {\n",
+        [_row(kind, tuple(rows)) for kind, rows in composites(folder).items()],
+        "}  # fmt: skip\n",
+    )
+    _write(
+        "summary_elements",
+        "What a summary of a resource of FHIR R4 has, and what every part of it has, by type.",
+        "SUMMARY_ELEMENTS: Final[dict[str, tuple[str, str]]] = {\n",
+        [_row(kind, rows) for kind, rows in summaries(folder).items()],
         "}  # fmt: skip\n",
     )
 

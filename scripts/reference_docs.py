@@ -17,6 +17,7 @@ from typer.main import get_command
 from caretrail import config, errors, limits
 from caretrail.api.router import ROUTES
 from caretrail.cli import commands
+from caretrail.clinic.table import ROWS
 from caretrail.search.parameters import PARAMETERS, Type
 
 if TYPE_CHECKING:
@@ -135,6 +136,14 @@ def failures() -> str:
     return _table(("error", "status", "issue type", "when"), rows)
 
 
+def clinic() -> str:
+    """Return every address of the clinic."""
+    return _table(
+        ("method", "path", "interaction", "body"),
+        ((row.method, _code(f"/fhir/{row.path}".rstrip("/")), row.what, row.body) for row in ROWS),
+    )
+
+
 # A row is a page and what makes its table.
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
@@ -142,6 +151,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "commands": cli,
     "search-parameters": search_parameters,
     "routes": routes,
+    "clinic": clinic,
     "limits": bounds,
     "errors": failures,
 }

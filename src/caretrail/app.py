@@ -14,6 +14,7 @@ from caretrail import listening, logs, opening
 from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
+from caretrail.beside import with_clinic
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from caretrail.config import Settings
     from caretrail.repository import Repository
+    from caretrail.transport.switch import App
     from caretrail.verification.background import Result
 
 _log: Final = logging.getLogger(__name__)
@@ -43,8 +45,11 @@ class Server:
         self.repository: Repository
 
     @asynccontextmanager
-    async def opened(self) -> AsyncIterator[Application]:
-        """Open the store, and let go of it in the end, whatever happens."""
+    async def opened(self, address: str = "") -> AsyncIterator[App]:
+        """Open the log, and let go of it in the end, whatever happens.
+
+        `address` is where this server listens.
+        """
         settings = self.settings
         async with opening.opened(settings, on_commit=self.metrics.on_commit) as log:
             self.repository = log.repository
@@ -76,8 +81,13 @@ class Server:
                 integrity=verification.health,
             )
             verification.start()
+            on_request = self.metrics.on_request
+            application = Application(service, on_request=on_request)
             try:
-                yield Application(service, on_request=self.metrics.on_request)
+                async with with_clinic(
+                    application, service, settings, address=address, on_request=on_request
+                ) as both:
+                    yield both
             finally:
                 await verification.close()
                 await exports.close()
@@ -104,9 +114,9 @@ async def serve(
     """
     listener = listening.listen(settings.host, settings.port)
     server = Server(settings)
-    async with server.opened() as application:
+    address = listening.address_of(listener)
+    async with server.opened(address) as application:
         running = listening.server(application)
-        address = listening.address_of(listener)
         if settings.insecure_no_auth:
             _log.warning(
                 "everybody who reaches this port may read and write, and no read is recorded"

@@ -379,10 +379,11 @@ def demo(
 ) -> None:
     """Run the repository with a synthetic hospital in it, and labelled incidents to find."""
     from caretrail import app
-    from caretrail.commands import Hospital
+    from caretrail.commands import Hospital, has_clinic
 
     hospital = Hospital(events=events, seed=seed, say=_say)
-    app.run(replace(settings, port=_free(settings.port)), on_ready=hospital.move_in)
+    here = replace(settings, port=_free(settings.port), clinic=has_clinic())
+    app.run(here, on_ready=hospital.move_in)
 
 
 def _free(port: int) -> int:

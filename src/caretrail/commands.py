@@ -9,11 +9,14 @@ import json
 import os
 import time
 from contextlib import asynccontextmanager, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+import httpx
+
 from caretrail import fetching, opening
-from caretrail.demo import hospital, incidents
+from caretrail.demo import charts, hospital, incidents
 from caretrail.errors import ConfigurationError, Error, InUseError
 from caretrail.evidence import verify as bundles
 from caretrail.exporting import bundle, lines
@@ -40,6 +43,14 @@ if TYPE_CHECKING:
 
 _PROBLEMS_SHOWN: Final = 20
 _DAYS: Final = 30
+_CHARTS_SECONDS: Final = 60.0
+# One of the libraries of the extra; whoever has one has installed them all.
+_CLINIC_LIBRARY: Final = "fhirpathpy"
+
+
+def has_clinic() -> bool:
+    """Tell whether the libraries of the clinic are installed."""
+    return find_spec(_CLINIC_LIBRARY) is not None
 
 
 async def load_files(
@@ -362,6 +373,8 @@ class Hospital:
             say(f"The hospital is in {folder} already; its incidents are in {marker}.")
             return
         end = self._end(folder / "hospital.json")
+        if server.settings.clinic:
+            await self._fill(server, address, end)
         started = time.monotonic()
         await self._load(server.repository, end)
         plan = incidents.plan(seed=self._seed, end_milliseconds=end, days=_DAYS)
@@ -371,6 +384,22 @@ class Hospital:
             f"{self._events} events in {seconds:.0f} s; {len(plan)} incidents are told in {marker}."
         )
         say(f"Is the log whole? In another terminal: .venv/bin/caretrail verify {folder}")
+
+    async def _fill(self, server: Server, address: str, end: int) -> None:
+        """Bring some charts into the clinic, as any program would: this is recorded, too."""
+        body = charts.transaction(seed=self._seed, end_milliseconds=end)
+        headers = {
+            "authorization": f"Bearer {server.secret}",
+            "content-type": "application/fhir+json",
+        }
+        async with httpx.AsyncClient(timeout=_CHARTS_SECONDS) as client:
+            answer = await client.post(f"{address}/fhir", content=body, headers=headers)
+        answer.raise_for_status()
+        self._say(f"The clinic has {charts.PATIENTS} charts. This reads one, and leaves an event:")
+        self._say(
+            f"  curl -H 'Authorization: Bearer {server.secret}'"
+            f" '{address}/fhir/Patient/pat-000001/$everything?_pretty=true'"
+        )
 
     def _end(self, note: Path) -> int:
         """Return when the hospital's last event is; a load that was cut off goes on with the same."""

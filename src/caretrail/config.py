@@ -118,6 +118,12 @@ class Settings:
             " time; 0 switches it off."
         },
     )
+    clinic: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep resources of all other types, too, and record what is done with them."
+        },
+    )
     event_bytes_max: int = field(
         default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
     )

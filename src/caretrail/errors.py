@@ -106,6 +106,18 @@ class ExpiredError(Error):
     status, issue = 410, "expired"
 
 
+class GoneError(Error):
+    """What was at this address has been deleted."""
+
+    status, issue = 410, "deleted"
+
+
+class VersionError(Error):
+    """The client's version of a resource is not the current one."""
+
+    status, issue = 412, "conflict"
+
+
 class PreconditionError(Error):
     """A condition that the caller set does not hold."""
 

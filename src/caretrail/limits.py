@@ -213,3 +213,11 @@ KIND_BYTES_MAX: Final = 1_024
 # Of an answer that the client takes slowly: so much is kept before the server has to wait.
 UPSTREAM_BUFFER_BYTES: Final = 256 * 1024
 UPSTREAM_HEAD_BYTES_MAX: Final = 256 * 1024  # Long links of searches, several times.
+
+# The clinic: a resource is no longer than what the auditor examines of a body.
+RESOURCE_BYTES_MAX: Final = CAPTURE_BODY_BYTES_MAX
+# Elements of one resource that search can find; a ValueSet with 10,000 codes has so many.
+INDEX_ROWS_MAX: Final = 20_000
+CHAIN_LINKS_MAX: Final = 4  # Each link of a chained search is a join.
+SORT_KEYS_MAX: Final = 4  # Each is looked up for every resource that fits.
+INCLUDE_ROUNDS_MAX: Final = 4  # How far `_include:iterate` follows references.

@@ -52,6 +52,7 @@ def server(
     return _Server(
         uvicorn.Config(
             application,
+            interface="asgi3",
             loop="uvloop",
             http="httptools",
             lifespan="off",

@@ -43,7 +43,7 @@ from caretrail.api.http import (
 from caretrail.api.service import Service
 from caretrail.errors import Error, InvalidError, Issue, NotFoundError
 from caretrail.fhir import xml
-from caretrail.limits import QUERY_BYTES_MAX
+from caretrail.limits import QUERY_BYTES_MAX, RESOURCE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -153,6 +153,7 @@ class Router:
             "": 0,
             "event": service.event_bytes_max,
             "bundle": service.bundle_bytes_max,
+            "resource": RESOURCE_BYTES_MAX,
             "form": QUERY_BYTES_MAX,
         }
         self._public_base = service.public_url.rstrip("/") + ROOT if service.public_url else ""

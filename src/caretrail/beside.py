@@ -1,0 +1,127 @@
+"""The clinic beside the repository, behind one port, and audited like anybody's application."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from caretrail.api.router import ROOT
+from caretrail.capture.middleware import AuditMiddleware, about, bearer
+from caretrail.capture.recorder import Recorder, fhir_server
+from caretrail.errors import ConfigurationError, UnauthenticatedError
+from caretrail.fhir import intake
+from caretrail.patterns.observation import identified
+from caretrail.repository import Sender, Submission
+from caretrail.transport.asgi import Application
+from caretrail.transport.switch import Switch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextvars import ContextVar
+
+    from caretrail.access.decision import Gate
+    from caretrail.api.service import Service
+    from caretrail.capture.middleware import Message, Receive, Scope, Send
+    from caretrail.config import Settings
+    from caretrail.patterns.exchange import Identity
+    from caretrail.repository import Repository
+    from caretrail.transport.switch import App
+
+# As whose the events of the clinic are filed.
+_CLINIC: Final = Sender("caretrail:clinic")
+
+
+@asynccontextmanager
+async def with_clinic(
+    repository: Application,
+    service: Service,
+    settings: Settings,
+    *,
+    address: str,
+    on_request: Callable[[str, int, float], None],
+) -> AsyncIterator[App]:
+    """Put the clinic beside the repository, if that is set.
+
+    `address` is where the server listens; what is recorded of the clinic names it.
+    """
+    if not settings.clinic:
+        yield repository
+        return
+    clinic = _imported()
+    store = clinic.SqliteClinic(settings.folder)
+    try:
+        inner = Application(service, routes=clinic.Clinic(store).routes(), on_request=on_request)
+        base = (settings.public_url.rstrip("/") or address) + ROOT
+        recorder = Recorder(RepositorySink(service.repository), server=fhir_server(base))
+        audited = AuditMiddleware(
+            Noted(inner, clinic.ABOUT),
+            recorder,
+            base=ROOT,
+            identify=partial(_identity, service.gate),
+        )
+        yield Switch(
+            repository,
+            audited,
+            is_clinical=clinic.is_clinical,
+            body_bytes_max=service.bundle_bytes_max,
+        )
+    finally:
+        await store.close()
+
+
+class RepositorySink:
+    """Keeps the events of our own exchanges in our own log: once `record` returns they are durable."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def record(self, events: Sequence[bytes]) -> None:
+        """Keep the events, all in one transaction."""
+        taken = [intake.parse(body) for body in events]
+        submissions = [
+            Submission(body, one.form, one.event) for body, one in zip(events, taken, strict=True)
+        ]
+        await self._repository.append(submissions, sender=_CLINIC)
+
+
+class Noted:
+    """Tells the auditor of patients whom an answer does not show: those of deleted resources."""
+
+    def __init__(self, inner: App, patients: ContextVar[list[str] | None]) -> None:
+        self._inner, self._patients = inner, patients
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request; what was noted meanwhile is told before the answer leaves."""
+        noted: list[str] = []
+        self._patients.set(noted)
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                about(scope, *dict.fromkeys(noted))
+            await send(message)
+
+        await self._inner(scope, receive, told)
+
+
+def _identity(gate: Gate, scope: Scope) -> Identity:
+    """Return who asks the clinic: the holder of the token, once the gate has known it."""
+    presented = bearer(scope)
+    try:
+        known = gate.identify(dict(scope["headers"]))
+    except UnauthenticatedError:
+        return presented
+    return replace(presented, client=identified(known.producer))
+
+
+def _imported() -> Any:
+    """Return the clinic, whose libraries need not be there."""
+    try:
+        from caretrail import clinic
+    except ImportError as error:
+        raise ConfigurationError(
+            "--clinic needs more libraries: install caretrail with its extra, clinic"
+        ) from error
+    return clinic

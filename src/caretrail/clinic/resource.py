@@ -1,0 +1,79 @@
+"""A resource as it comes in, as it is kept, and the part of it that somebody asked for."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from caretrail.clinic import validation
+from caretrail.errors import InvalidError, Issue
+from caretrail.fhir import strict_json
+from caretrail.fhir.temporal import format_instant
+from caretrail.patterns.tables.summary_elements import SUMMARY_ELEMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_Members = dict[str, msgspec.Raw]
+_decoder: Final = msgspec.json.Decoder(_Members)
+_SUBSETTED: Final = {
+    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
+    "code": "SUBSETTED",
+    "display": "Resource encoded in summary mode",
+}
+_ALWAYS: Final = frozenset(["resourceType", "id", "meta"])
+
+
+def read(body: bytes, kind: str) -> dict[str, Any]:
+    """Return the tree of a resource of this type, decimals as written, or raise InvalidError."""
+    document = strict_json.parse(body)
+    if document.issues:
+        raise InvalidError(document.issues)
+    tree = document.tree
+    if not isinstance(tree, dict) or tree.get("resourceType") != kind:
+        raise InvalidError((Issue("structure", f"the content is no {kind}", "resourceType"),))
+    if not isinstance(tree.get("meta", {}), dict):
+        raise InvalidError((Issue("structure", "an element is not of its type", f"{kind}.meta"),))
+    return tree
+
+
+def stamped(tree: dict[str, Any], *, name: str, number: int, updated: int) -> bytes:
+    """Return the resource as it is kept, with its id and version; everything else is as sent."""
+    ours = {"versionId": str(number), "lastUpdated": format_instant(updated)}
+    rest = {key: one for key, one in tree.items() if key not in ("resourceType", "id", "meta")}
+    head = {"resourceType": tree["resourceType"], "id": name, "meta": tree.get("meta", {}) | ours}
+    return strict_json.encode(head | rest)
+
+
+def checked(body: bytes) -> dict[str, Any]:
+    """Return the tree of a stamped resource, decimals as floats; raise InvalidError if it is none."""
+    plain: dict[str, Any] = json.loads(body)
+    validation.check(plain)
+    return plain
+
+
+def part(body: bytes, kind: str, summary: str | None, elements: Collection[str]) -> bytes:
+    """Return what `_summary` or `_elements` asks of a resource (FHIR R4, search, 3.1.1.5.8-9)."""
+    summarized, always = (set(names.split()) for names in SUMMARY_ELEMENTS[kind])
+    if elements:
+        wanted = always | set(elements)
+    elif summary == "true":
+        wanted = always | summarized
+    elif summary == "text":
+        wanted = always | {"text"}
+    elif summary == "data":
+        wanted = _decoder.decode(body).keys() - {"text"}
+    else:
+        return body
+    wanted |= _ALWAYS
+    members: dict[str, Any] = {
+        name: value
+        for name, value in _decoder.decode(body).items()
+        if name.removeprefix("_") in wanted
+    }
+    meta: dict[str, Any] = dict(_decoder.decode(members["meta"]))
+    tags = msgspec.json.decode(meta.get("tag", b"[]"), type=list[msgspec.Raw])
+    members["meta"] = meta | {"tag": [*tags, _SUBSETTED]}
+    return msgspec.json.encode(members)

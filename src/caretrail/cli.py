@@ -269,6 +269,22 @@ def retain(
 
 @commands.command()
 @with_settings(*OPENING)
+def shred(
+    settings: Settings,
+    month: Annotated[str, typer.Argument(help="A month of receipt, yyyy-mm.")],
+    policy: Policy,
+    requester: Requester,
+    approver: Approver = "",
+) -> None:
+    """Erase all that was received in a month, in backups too: its data key is destroyed."""
+    from caretrail import custody
+    from caretrail.privacy.erasing import Order
+
+    asyncio.run(custody.shred(settings, month, Order(policy, requester, approver), _say))
+
+
+@commands.command()
+@with_settings(*OPENING)
 def hold(
     settings: Settings,
     query: Annotated[str, typer.Option(help="A search: what it finds is held.")] = "",

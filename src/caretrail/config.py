@@ -97,6 +97,13 @@ class Settings:
     worm_folder: Path | None = field(
         default=None, metadata={"help": "A write-once folder for checkpoints and time stamps."}
     )
+    data_keys: Path | None = field(
+        default=None,
+        metadata={
+            "help": "The file of data keys, one a month, outside the data folder: with it, contents"
+            " are encrypted from then on."
+        },
+    )
     log_access: str = field(
         default="hashes",
         metadata={

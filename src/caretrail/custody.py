@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from caretrail import opening
 from caretrail.privacy import erasing, holds
+from caretrail.storage.data_keys import Month
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +49,15 @@ async def retain(
         )
         erased = "nothing was erased (--dry-run)" if only_count else f"{run.erased} erased"
         say(f"{run.due} events are past their retention, {run.held} of them held; {erased}")
+
+
+async def shred(settings: Settings, month: str, order: Order, say: Callable[[str], None]) -> None:
+    """Erase a month and destroy its data key."""
+    async with opening.opened(settings) as log:
+        count = await erasing.shred(
+            log.repository, log.speaking, month=Month.parse(month), order=order
+        )
+        say(f"{count} events erased; the data key of {month} is destroyed")
 
 
 async def place_hold(

@@ -65,7 +65,7 @@ async def opened(
 
     Raises ConfigurationError when it is in use, damaged, or not what was signed last.
     """
-    storage = SqliteStorage(settings.folder)
+    storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
     try:
         signers = signers_of(settings, storage.origin)
         await begin_keys(storage, signers)
@@ -238,7 +238,7 @@ async def recover(settings: Settings) -> str:
     Its first entry under that name names the old origin, what was signed last under it, and how
     much of it is there. The old key goes out of use.
     """
-    storage = SqliteStorage(settings.folder)
+    storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
     repository = Repository(storage)
     try:
         store, before, size = checkpoint_store(settings), storage.origin, storage.found.size
@@ -269,7 +269,7 @@ async def rotate_key(settings: Settings, following: Path) -> str:
 
     The rotation is an entry, and the checkpoint over it is the last that the old key signs.
     """
-    storage = SqliteStorage(settings.folder)
+    storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
     repository = Repository(storage)
     try:
         signers = signers_of(settings, storage.origin)

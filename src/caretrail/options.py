@@ -29,6 +29,7 @@ OPENING: Final = (
     "signing_command_key",
     "sign_ml_dsa",
     "witness_policy",
+    "data_keys",
 )
 
 

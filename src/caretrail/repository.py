@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from caretrail.search.query import Query
     from caretrail.sequencer import Identity
     from caretrail.storage.contract import Proofs, Quarantined, Reads, Storage
+    from caretrail.storage.data_keys import Month
     from caretrail.tlog.tree import Tree
 
 __all__ = ["Page", "Refused", "Repository", "Sender", "Stats", "Stored", "Submission"]
@@ -150,6 +151,10 @@ class Repository:
     async def erase(self, entries: Sequence[int], *, cause: int) -> None:
         """Erase the contents of entries; the event at entry `cause` says why."""
         await self._storage.erase(entries, cause=cause)
+
+    async def shred(self, month: Month) -> None:
+        """Destroy the data key of a month for ever."""
+        await self._storage.shred(month)
 
     async def purge(self) -> None:
         """Let nothing of what was erased stay in the store's files."""

@@ -74,8 +74,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # One interaction a module; the adapters that observe. The store's contract is only named.
     "api": (*_SHELL, "exporting", "storage", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
-    "privacy": (*_SHELL, "api", *_ALL_KERNEL),
-    "custody": ("opening", "privacy", "config", *_FOUNDATION),
+    "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
+    "custody": ("opening", "privacy", "storage", "config", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
@@ -130,7 +130,11 @@ _IMPURE: Final = frozenset(
 )  # fmt: skip
 # Modules that may name one concrete backend; all others know only `storage.contract`.
 WIRING: Final = frozenset(["app", "opening", "commands", "bench", "verification"])
-_CONTRACT: Final = ("caretrail.storage.contract", "caretrail.storage.bodies")
+_CONTRACT: Final = (
+    "caretrail.storage.contract",
+    "caretrail.storage.bodies",
+    "caretrail.storage.data_keys",
+)
 
 
 def room_of(name: str) -> str:

@@ -69,6 +69,12 @@ FACTS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
         "0",
         {"recorded-before": "2016-01-01T00:00:00Z", "events": "5", "events-held": "0"},
     ),
+    "data key": (
+        own.data_key_destroyed(LOG, month="2015-03", policy="p", requester="r", approver="a"),
+        "110129",
+        "0",
+        {"data-key-destroyed": "2015-03", "policy": "p", "requester": "r", "approver": "a"},
+    ),
     "hold": (
         own.hold(LOG, number=2, query="patient=Patient/1", reason="why", placed=False),
         "110135",
@@ -119,7 +125,7 @@ def test_an_erasure_names_its_entries_and_no_others(entries: set[int]) -> None:
     found = erasure.read(read(json.dumps(made).encode()))
     assert found is not None
     assert found.policy == "p"
-    assert {n for n in range(402) if found.covers(n)} == entries
+    assert {n for n in range(402) if found.covers(n, n)} == entries
 
 
 def _event(action: str, *details: tuple[str, str | None]) -> AuditEvent:

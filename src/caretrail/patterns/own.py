@@ -117,6 +117,13 @@ def retention_run(log: Log, *, before: str, policy: str, events: int, held: int)
     return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "E", detail_list(details))
 
 
+def data_key_destroyed(log: Log, *, month: str, policy: str, requester: str, approver: str) -> Json:
+    """DICOM Security Configuration: the data key of a month goes, and with it all its contents."""
+    people = {"requester": requester, "approver": approver, erasure.POLICY: policy}
+    details = detail_list({"data-key-destroyed": month} | people)
+    return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "D", details)
+
+
 def hold(log: Log, *, number: int, query: str, reason: str, placed: bool) -> Json:
     """DICOM Security Alert: a legal hold was placed on what a query finds, or lifted."""
     details = {"hold": str(number), "reason": reason, "state": "placed" if placed else "lifted"}

@@ -14,6 +14,7 @@ from caretrail.limits import ERASED_AT_ONCE_MAX
 from caretrail.patterns import own
 from caretrail.privacy import holds
 from caretrail.search.query import parse
+from caretrail.storage.data_keys import Month
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
@@ -99,6 +100,40 @@ async def retain(
         progress(min(at + ERASED_AT_ONCE_MAX, len(entries)), len(entries))
     await repository.purge()
     return Run(len(due), kept, len(entries))
+
+
+async def shred(
+    repository: Repository, log: Callable[[], Log], *, month: Month, order: Order
+) -> int:
+    """Erase all that others sent in a month, and destroy its data key; return how many there were.
+
+    With the key go the contents in every backup. Raises ParameterError for a month that is not over
+    yet, or of which something is under a hold, and NotFoundError when it has no key.
+    """
+    if not order.policy or not order.requester:
+        raise ParameterError("an erasure names its policy and who asked for it")
+    now = log()
+    if Month.of(instant(now.recorded).milliseconds) <= month:
+        raise ParameterError("the month is not over yet")
+    asked = [("_lastUpdated", str(month))]
+    records = repository.every(parse(asked, strict=True, base=""))
+    entries = [record.entry async for record in records if record.kind != Kind.OWN]
+    if not (await holds.held_entries(repository)).isdisjoint(entries):
+        raise ParameterError("an event of this month is under a legal hold: nothing was erased")
+    for at in range(0, len(entries), ERASED_AT_ONCE_MAX):
+        await _erase(repository, log, entries[at : at + ERASED_AT_ONCE_MAX], order)
+    await repository.record_own(
+        own.data_key_destroyed(
+            now,
+            month=str(month),
+            policy=order.policy,
+            requester=order.requester,
+            approver=order.approver,
+        )
+    )
+    await repository.purge()
+    await repository.shred(month)
+    return len(entries)
 
 
 async def _erase(

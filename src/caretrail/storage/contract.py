@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from caretrail.search.plan import Plan
     from caretrail.search.record import Flag, Record
     from caretrail.sequencer import Batch, Identity
+    from caretrail.storage.data_keys import Month
     from caretrail.tlog.prover import Prover
     from caretrail.tlog.tile import Tile
     from caretrail.tlog.tree import Tree
@@ -212,6 +213,9 @@ class Storage(Protocol):
         The event at entry `cause`, which is there already, says why. What was erased before
         stays erased, so that a run that was cut off can be run again.
         """
+
+    async def shred(self, month: Month) -> None:
+        """Destroy the data key of a month for ever; raises NotFoundError when there is none."""
 
     async def purge(self) -> None:
         """Let nothing of what was erased stay in the store's files. It may take long."""

@@ -77,9 +77,12 @@ class _File(msgspec.Struct, frozen=True):
 class DataKeys:
     """The keys in one file; one process writes it, others read it again when they lack a month."""
 
-    def __init__(self, path: Path, *, data: Path) -> None:
-        """Read the file, which is made with the first key; raises ConfigurationError."""
-        if path.resolve().is_relative_to(data.resolve()):
+    def __init__(self, path: Path, *, data: Path | None = None) -> None:
+        """Read the file, which is made with the first key; raises ConfigurationError.
+
+        It must not be in the data folder, where that is named.
+        """
+        if data is not None and path.resolve().is_relative_to(data.resolve()):
             raise ConfigurationError(
                 f"the data keys {path} are inside the data folder: a backup of the folder would have"
                 " them, too, and destroying a key would reach nothing; choose a file outside"
@@ -169,8 +172,3 @@ class DataKeys:
         except OSError as error:
             raise StoreError("the data keys cannot be written") from error
         self._keys = keys
-
-
-def opened(path: Path | None, *, data: Path) -> DataKeys | None:
-    """Return the keys in a file, None where nothing is to be encrypted."""
-    return DataKeys(path, data=data) if path is not None else None

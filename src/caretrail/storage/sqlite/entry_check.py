@@ -23,7 +23,7 @@ from caretrail.sequencer import (
     fingerprint,
     key_of,
 )
-from caretrail.storage.bodies import Bodies
+from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import COLUMNS, Searcher
 from caretrail.storage.sqlite.term_sums import PRIME, Weights
 from caretrail.tlog import tree as merkle
@@ -68,8 +68,7 @@ class EntryCheck:
         self._db, self._weights = db, weights
         properties = dict(db.execute("SELECT name, value FROM property"))
         self._identity = Identity(properties["log"], properties["tag-key"])
-        dictionaries = dict(db.execute("SELECT number, data FROM dictionary"))
-        self.reader = Searcher(db, Bodies(dictionaries))
+        self.reader = Searcher(db, folders.bodies_of(db))
         self._begin()
 
     def _begin(self) -> None:
@@ -134,7 +133,8 @@ class EntryCheck:
         # What is derived counts whatever else is wrong: one finding is one finding.
         self._hours[bucket // HOUR_MILLISECONDS] += 1
         self._terms = (self._terms + self._weights.of(k, index.terms(record))) % PRIME
-        entry = entry_of(record, salt=salt, identity=self._identity)
+        opened = self.reader.bodies.salt(salt, event=row[2])
+        entry = entry_of(record, salt=opened, identity=self._identity)
         if merkle.leaf_hash(entry.encode()) != leaf:
             raise VerificationError("the event is not what its leaf commits to")
         # Where the key was taken, the next free one of the same time was used.

@@ -35,7 +35,8 @@ def erase(
     (record,) = reader.entries(entry, entry + 1)
     if record.kind == Kind.OWN:
         raise ConflictError("an event of the log's own is never erased")
-    (salt,) = db.execute("SELECT salt FROM event WHERE k = ?", (k,)).fetchone()
+    kept, event = db.execute("SELECT salt, id FROM event WHERE k = ?", (k,)).fetchone()
+    salt = reader.bodies.salt(kept, event=event)
     data = entry_of(record, salt=salt, identity=identity).encode()
     bucket, _ = bucket_of(*temporal.exact_key(record.event.recorded))
     # The index forgets a row only when it is told the very terms that it has.

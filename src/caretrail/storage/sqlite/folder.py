@@ -7,14 +7,14 @@ import os
 import secrets
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
 from caretrail.errors import ConfigurationError, InUseError, StoreError
 from caretrail.storage import bodies
+from caretrail.storage.bodies import Bodies
+from caretrail.storage.data_keys import DataKeys
 from caretrail.storage.sqlite.schema import FORMAT, PRAGMAS, TABLES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DATABASE: Final = "log.sqlite"
 _LOCK: Final = "lock"
@@ -154,3 +154,18 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def bodies_of(connection: sqlite3.Connection) -> Bodies:
+    """Return what unpacks the bodies of a log, with the data keys that it names."""
+    dictionaries = dict(connection.execute("SELECT number, data FROM dictionary"))
+    named = connection.execute("SELECT value FROM property WHERE name = 'data-keys'").fetchone()
+    return Bodies(dictionaries, DataKeys(Path(named[0].decode())) if named else None)
+
+
+def name_data_keys(connection: sqlite3.Connection, path: Path, *, folder: Path) -> None:
+    """Let the log name the file of its data keys, so that everybody who reads it finds them."""
+    DataKeys(path, data=folder)
+    connection.execute(
+        "INSERT OR REPLACE INTO property VALUES ('data-keys', ?)", (str(path.resolve()).encode(),)
+    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from caretrail.errors import ConfigurationError, ConflictError, Error, StoreError
+from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +93,12 @@ class Purge(Message, frozen=True):
     """Let nothing of what was erased stay in the files."""
 
 
+class Shred(Message, frozen=True):
+    """Destroy the data key of the month with that number."""
+
+    month: int
+
+
 class Rename(Message, frozen=True):
     """Set properties of the log, by name: its origin and the history of its keys."""
 
@@ -130,8 +136,10 @@ class Failed(Message, frozen=True):
         return _ERRORS.get(self.error, StoreError)(self.text)
 
 
-_ERRORS: Final = {one.__name__: one for one in (ConfigurationError, ConflictError, StoreError)}
-Question = Commit | Quarantine | Publish | Erase | Purge | Rename | AskState | Close
+_ERRORS: Final = {
+    one.__name__: one for one in (ConfigurationError, ConflictError, NotFoundError, StoreError)
+}
+Question = Commit | Quarantine | Publish | Erase | Purge | Shred | Rename | AskState | Close
 Answer = Found | State | Done | Failed
 encode: Final = msgspec.msgpack.Encoder().encode
 read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode

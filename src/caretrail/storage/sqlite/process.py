@@ -33,9 +33,16 @@ _GONE: Final = "the store's writer has ended: send the event again"
 class Link:
     """The parent's end. One question is under way at a time."""
 
-    def __init__(self, folder: Path, *, busy_seconds: float, keep_open: Sequence[int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        busy_seconds: float,
+        data_keys: Path | None,
+        keep_open: Sequence[int],
+    ) -> None:
         """Start the child, which keeps the descriptors open as long as it lives."""
-        self._arguments = (str(folder), str(busy_seconds))
+        self._arguments = (str(folder), str(busy_seconds), str(data_keys or ""))
         self._keep_open = tuple(keep_open)
         self._turn = asyncio.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,10 +130,11 @@ def main() -> None:
     # The terminal and the service manager signal the whole group: the parent says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    number, folder, busy_seconds = sys.argv[1:]
+    number, folder, busy_seconds, named = sys.argv[1:]
+    data_keys = Path(named) if named else None
     with socket.socket(fileno=int(number)) as parent:
         try:
-            writer = Writer(Path(folder), busy_seconds=float(busy_seconds))
+            writer = Writer(Path(folder), busy_seconds=float(busy_seconds), data_keys=data_keys)
         except Error as error:
             _send(parent, say.Failed(type(error).__name__, str(error)))
             return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LEAVES: Final = "SELECT hash FROM leaf WHERE entry >= ? AND entry < ? ORDER BY entry"
 _NODES: Final = "SELECT hash FROM node WHERE level = ? AND place >= ? AND place < ? ORDER BY place"
 _ENTRIES: Final = (
-    "SELECT l.entry, e.salt, x.data, x.cause FROM leaf l LEFT JOIN event e ON e.k = l.k"
+    "SELECT l.entry, e.salt, e.id, x.data, x.cause FROM leaf l LEFT JOIN event e ON e.k = l.k"
     " LEFT JOIN erased x ON x.entry = l.entry WHERE l.entry >= ? AND l.entry < ? ORDER BY l.entry"
 )
 _GAPS: Final = (
@@ -56,11 +56,12 @@ class Proofs:
     def sealed(self, start: int, end: int) -> Iterator[Sealed]:
         """Yield the entries at those places, with what they bind where it is still there."""
         records = self._searcher.entries(start, end)
-        for entry, salt, left, cause in self._db.execute(_ENTRIES, (start, end)):
-            if salt is None:
+        for entry, kept, event, left, cause in self._db.execute(_ENTRIES, (start, end)):
+            if kept is None:
                 yield Sealed(entry, left, None, None, cause)
                 continue
             record = next(records)
+            salt = self._searcher.bodies.salt(kept, event=event)
             data = entry_of(record, salt=salt, identity=self._identity).encode()
             yield Sealed(entry, data, record, salt, None)
 

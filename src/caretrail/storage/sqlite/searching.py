@@ -53,7 +53,7 @@ class Searcher:
 
     def __init__(self, connection: sqlite3.Connection, bodies: Bodies) -> None:
         self._db = connection
-        self._bodies = bodies
+        self.bodies = bodies
         self._producers: dict[int, tuple[str, str]] = {}
         self._vocabulary = Vocabulary(connection)
 
@@ -152,7 +152,7 @@ class Searcher:
             " JOIN producer p ON p.number = q.producer WHERE q.id > ? ORDER BY q.id LIMIT ?"
         )
         return [
-            Quarantined(number, name, at, self._bodies.unpack(body), _issues.decode(issues))
+            Quarantined(number, name, at, self.bodies.unpack(body), _issues.decode(issues))
             for number, name, at, body, issues in self._db.execute(ask, (after, limit))
         ]
 
@@ -296,7 +296,7 @@ class Searcher:
                 for number, name, organisation in self._db.execute("SELECT * FROM producer")
             )
             producer = self._producers[number]
-        body = self._bodies.unpack(kept)
+        body = self.bodies.unpack(kept, event=identity)
         return Record(
             intake.event_of(body, form),
             str(uuid.UUID(bytes=identity)),

@@ -10,7 +10,6 @@ import msgspec
 
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.sequencer import Identity, key_of
-from caretrail.storage.bodies import Bodies
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.process import Link
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from caretrail.search.record import Record
     from caretrail.sequencer import Batch, Pending
     from caretrail.storage.contract import Refused, Sender
+    from caretrail.storage.data_keys import Month
 
 _BUSY_SECONDS: Final = 30.0
 
@@ -38,11 +38,26 @@ class SqliteStorage:
 
     _quarantined: int
 
-    def __init__(self, folder: Path, *, busy_seconds: float = _BUSY_SECONDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        data_keys: Path | None = None,
+        busy_seconds: float = _BUSY_SECONDS,
+    ) -> None:
+        """Open the log in a folder, which is made where there is none.
+
+        With `data_keys`, the file of them, bodies and salts are encrypted from now on.
+        """
         self._lock = folders.FolderLock(folder)
         self._path = folder / folders.DATABASE
         try:
-            self._writer = Link(folder, busy_seconds=busy_seconds, keep_open=(self._lock.number,))
+            self._writer = Link(
+                folder,
+                busy_seconds=busy_seconds,
+                data_keys=data_keys,
+                keep_open=(self._lock.number,),
+            )
         except BaseException:
             self._lock.release()
             raise
@@ -57,7 +72,6 @@ class SqliteStorage:
         self.keys = properties["keys"].decode()
         last = "SELECT coalesce(max(received), 0) FROM leaf WHERE entry = ?"
         self.received: int = reader.execute(last, (self.found.size - 1,)).fetchone()[0]
-        self._dictionaries = dict(reader.execute("SELECT number, data FROM dictionary"))
 
     async def close(self) -> None:
         """Write a last checkpoint and let go of the folder."""
@@ -112,6 +126,10 @@ class SqliteStorage:
         """Erase the events of these entries (see `contract.Storage.erase`)."""
         await self._writer.ask(say.Erase(list(entries), cause))
 
+    async def shred(self, month: Month) -> None:
+        """Destroy the data key of a month for ever."""
+        await self._writer.ask(say.Shred(month.number))
+
     async def purge(self) -> None:
         """Let nothing of what was erased stay in the files."""
         await self._writer.ask(say.Purge())
@@ -131,7 +149,7 @@ class SqliteStorage:
         if not hasattr(self._readers, "searcher"):
             connection = self._connected()
             connection.execute("PRAGMA mmap_size = 4294967296")
-            searcher = Searcher(connection, Bodies(self._dictionaries))
+            searcher = Searcher(connection, folders.bodies_of(connection))
             self._readers.searcher = searcher
             self._readers.proofs = Proofs(connection, searcher, self.identity)
         found: Searcher = self._readers.searcher

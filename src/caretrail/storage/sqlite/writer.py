@@ -7,18 +7,19 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from caretrail.errors import ConfigurationError, ConflictError, Error, StoreError
+from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.search import index
 from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import Identity, bucket_of_key
-from caretrail.storage.bodies import Bodies
+from caretrail.storage.data_keys import Month
 from caretrail.storage.sqlite import erasing, runs
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
+from caretrail.tlog.entry import Kind
 from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ DELETE FROM signed WHERE NOT stays AND (:cosigned OR NOT cosigned)
 class Writer:
     """The one connection that writes to the log in a folder; opening it is recovery."""
 
-    def __init__(self, folder: Path, *, busy_seconds: float) -> None:
+    def __init__(self, folder: Path, *, busy_seconds: float, data_keys: Path | None = None) -> None:
+        """Open the log; with `data_keys` bodies and salts are encrypted from now on."""
         self._path = folder / folders.DATABASE
         self._db = folders.open_database(folder, busy_seconds=busy_seconds)
-        self._bodies = Bodies(dict(self._db.execute("SELECT number, data FROM dictionary")))
+        if data_keys is not None:
+            folders.name_data_keys(self._db, data_keys, folder=folder)
+        self._bodies = folders.bodies_of(self._db)
         self._producers: dict[tuple[str, str], int] = {}
         properties = dict(self._db.execute("SELECT name, value FROM property"))
         self._identity = Identity(properties["log"], properties["tag-key"])
@@ -74,6 +78,10 @@ class Writer:
                     self._erase(entries, cause)
                 case say.Purge():
                     erasing.purge(self._db)
+                case say.Shred(number):
+                    if self._bodies.keys is None:
+                        raise NotFoundError("this log has no data keys")
+                    self._bodies.keys.destroy(Month.numbered(number))
                 case say.Rename(properties):
                     with self._transaction():
                         change = "INSERT OR REPLACE INTO property VALUES (?, ?)"
@@ -105,7 +113,7 @@ class Writer:
 
     def _write(self, batch: say.Commit, keys: Sequence[int]) -> None:
         write = self._db.executemany
-        pack = self._bodies.pack
+        kept = [self._kept(row) for row in batch.rows]
         rows = list(zip(keys, batch.rows, strict=True))
         with self._transaction():
             self._check_start(batch)
@@ -113,8 +121,8 @@ class Writer:
                 _EVENT,
                 [
                     (k, row.entry, row.id, self._producer(row.producer, row.organisation),
-                     row.kind, row.form, row.flags, row.irregular, row.salt, pack(row.body))
-                    for k, row in rows
+                     row.kind, row.form, row.flags, row.irregular, salt, body)
+                    for (k, row), (body, salt) in zip(rows, kept, strict=True)
                 ],
             )  # fmt: skip
             write(_LEAF, [(row.entry, k, row.received, row.leaf) for k, row in rows])
@@ -132,6 +140,12 @@ class Writer:
             )
             if batch.start // _CHECKPOINT_ENTRIES != batch.size // _CHECKPOINT_ENTRIES:
                 self._checkpoint(batch.size, batch.root, at=batch.rows[-1].received)
+
+    def _kept(self, row: say.Row) -> tuple[bytes, bytes]:
+        """Return body and salt as they are kept; what the log says of itself is never encrypted."""
+        if row.kind == Kind.OWN:
+            return self._bodies.pack(row.body), row.salt
+        return self._bodies.seal(row.body, row.salt, event=row.id, received=row.received)
 
     def _check_start(self, batch: say.Commit) -> None:
         (size,) = self._db.execute("SELECT coalesce(max(size), 0) FROM head").fetchone()

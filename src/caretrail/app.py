@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from caretrail.verification.background import Result
 
 _log: Final = logging.getLogger(__name__)
-
-# Events are structures without cycles: looking for garbage cycles among them finds nothing.
-_GARBAGE_THRESHOLD: Final = 50_000
 
 
 class Server:
@@ -95,7 +91,7 @@ class Server:
     async def record_verification(self, result: Result) -> None:
         """Let the log say that it was read whole: one event a run (DESIGN, decision 12)."""
         event = own.verified(
-            opening.speaking(self.repository),
+            self.repository.speaking(),
             size=result.size,
             findings=result.findings,
             seconds=round(result.seconds),
@@ -123,7 +119,7 @@ async def serve(
             )
         _log.info("listening", extra={"address": address})
         beside = asyncio.create_task(on_ready(server, address)) if on_ready else None
-        _settle()
+        listening.settle()
         await running.serve(sockets=[listener])
         if beside is not None:
             beside.cancel()
@@ -139,9 +135,3 @@ def run(
     """Serve in a new event loop."""
     logs.start(settings.log_level)
     uvloop.run(serve(settings, on_ready=on_ready))
-
-
-def _settle() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)

@@ -99,7 +99,7 @@ def load(
     skip: Annotated[int, typer.Option(help="Go on after this line or entry of the file.")] = 0,
 ) -> None:
     """Load events from NDJSON files, Bundles or single resources into a data folder."""
-    from caretrail.commands import load_files
+    from caretrail.commands.load import load_files
 
     if skip and len(files) > 1:
         raise ConfigurationError("--skip goes with one file")
@@ -145,13 +145,13 @@ def export(
     ] = None,
 ) -> None:
     """Export events as evidence or as NDJSON, or the tree as static tiles."""
-    from caretrail import commands as does
+    from caretrail.commands.export import Export, export_log, fetch_export
 
-    wanted = does.Export(out, evidence, query, subject or (), start, end, after, tiles, entries)
+    wanted = Export(out, evidence, query, subject or (), start, end, after, tiles, entries)
     if server or token_file:
-        sys.exit(does.fetch_export(server, token_file, wanted, say=_problems.print))
+        sys.exit(fetch_export(server, token_file, wanted, say=_problems.print))
     with _bar() as bar:
-        sys.exit(asyncio.run(does.export_log(settings, wanted, bar=bar, say=_problems.print)))
+        sys.exit(asyncio.run(export_log(settings, wanted, bar=bar, say=_problems.print)))
 
 
 @commands.command()
@@ -160,7 +160,7 @@ def check(
     mend: Annotated[bool, typer.Option("--mend", help="Print a mended version instead.")] = False,
 ) -> None:
     """Tell which profiles events meet, what is missing, and how to mend them."""
-    from caretrail.commands import check_files
+    from caretrail.commands.check import check_files
 
     sys.exit(check_files(files, mend=mend, say=_say))
 
@@ -196,7 +196,7 @@ def verify(
     machine: Annotated[bool, typer.Option("--json", help="Report for machines.")] = False,
 ) -> None:
     """Check a log or a bundle. Exit code 0 only if everything holds."""
-    from caretrail.commands import Looking, verify_target
+    from caretrail.commands.verify import Looking, verify_target
 
     with _bar() as bar:
         task = bar.add_task("entries", total=None)
@@ -395,7 +395,7 @@ def demo(
 ) -> None:
     """Run the repository with a synthetic hospital in it, and labelled incidents to find."""
     from caretrail import app
-    from caretrail.commands import Hospital, has_clinic
+    from caretrail.commands.demo import Hospital, has_clinic
 
     hospital = Hospital(events=events, seed=seed, say=_say)
     here = replace(settings, port=_free(settings.port), clinic=has_clinic())

@@ -14,10 +14,8 @@ from caretrail.limits import (
     COMMIT_ENTRIES_MAX,
     QUEUE_BYTES_MAX,
     QUEUE_ENTRIES_MAX,
-    SEARCH_SECONDS_MAX,
 )
-from caretrail.search.order import Order
-from caretrail.search.plan import compile_query
+from caretrail.retrieving import first_page
 from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import prepare, sequence
 from caretrail.storage.contract import Sender, Stored
@@ -55,17 +53,6 @@ class Commit(NamedTuple):
 
     events: int
     seconds: float
-
-
-class SecondsLeft:
-    """A deadline on the monotonic clock."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-
-    def remaining(self) -> float:
-        """Return the seconds left."""
-        return self._end - time.monotonic()
 
 
 class Committer:
@@ -194,16 +181,7 @@ class Committer:
 
     def _held(self, unless: Query) -> Stored | None:
         """Return the one event that fits a conditional create's query."""
-        reads = self._storage.searcher()
-        with reads.snapshot() as size:
-            found = reads.page(
-                compile_query(unless),
-                Order.of(unless),
-                after=None,
-                until=size,
-                limit=2,
-                deadline=SecondsLeft(SEARCH_SECONDS_MAX),
-            )
+        found = first_page(self._storage.searcher(), unless, limit=2)
         if len(found) > 1:
             raise PreconditionError("several events fit the condition `If-None-Exist`")
         return _stored(_place(found[0])) if found else None

@@ -266,6 +266,22 @@ class GatewaySettings:
         return tuple(one for one in parts if one)
 
 
+def content(path: Path) -> bytes:
+    """Return what is in a file that was named; raises ConfigurationError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def token(path: Path) -> str:
+    """Return the bearer token in a file that was named; raises ConfigurationError."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the token file {path} cannot be read") from error
+
+
 def load(
     flags: Mapping[str, Any],
     *,

@@ -24,7 +24,7 @@ async def redact(
 ) -> None:
     """Erase the contents of some events."""
     async with opening.opened(settings) as log:
-        for entry in await erasing.redact(log.repository, log.speaking, event_ids, order):
+        for entry in await erasing.redact(log.repository, event_ids, order):
             say(f"entry {entry}: its content is erased, its leaf stays")
 
 
@@ -41,7 +41,6 @@ async def retain(
     async with opening.opened(settings) as log:
         run = await erasing.retain(
             log.repository,
-            log.speaking,
             before=before,
             order=order,
             only_count=only_count,
@@ -55,7 +54,7 @@ async def shred(settings: Settings, month: str, order: Order, say: Callable[[str
     """Erase a month and destroy its data key."""
     async with opening.opened(settings) as log:
         count = await erasing.shred(
-            log.repository, log.speaking, month=Month.parse(month), order=order
+            log.repository, log.repository.speaking(), month=Month.parse(month), order=order
         )
         say(f"{count} events erased; the data key of {month} is destroyed")
 
@@ -65,7 +64,7 @@ async def place_hold(
 ) -> None:
     """Place a legal hold on what a search finds."""
     async with opening.opened(settings) as log:
-        hold = await holds.place(log.repository, log.speaking, query, reason)
+        hold = await holds.place(log.repository, query, reason)
         say(f"hold {hold.number} is in force")
 
 
@@ -74,7 +73,7 @@ async def lift_hold(
 ) -> None:
     """End a legal hold."""
     async with opening.opened(settings) as log:
-        hold = await holds.lift(log.repository, log.speaking, number, reason)
+        hold = await holds.lift(log.repository, number, reason)
         say(f"hold {hold.number} is lifted")
 
 

@@ -41,7 +41,16 @@ def replace(path: Path, data: bytes, *, mode: int) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Return once the names in the folder survive a power cut."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(folder, os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """Return once the content of a file that somebody else wrote survives a power cut."""
+    _sync(path, 0)
+
+
+def _sync(path: Path, flags: int) -> None:
+    opened = os.open(path, os.O_RDONLY | flags)
     try:
         os.fsync(opened)
     finally:

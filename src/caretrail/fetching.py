@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -13,13 +13,11 @@ from caretrail.errors import ConfigurationError, StoreError, UnavailableError
 from caretrail.limits import FETCH_SECONDS_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 Pairs = list[tuple[str, str]]
 
-EVIDENCE: Final = "application/vnd.caretrail.evidence+zip"
-LINES: Final = "application/fhir+ndjson"
 _JOBS: Final = "/fhir/$export/"
 _MODE: Final = 0o600
 _WAIT_SECONDS_MAX: Final = 60.0
@@ -28,7 +26,7 @@ _MISTAKES: Final = range(400, 500)
 
 def parameters(
     *,
-    evidence: bool,
+    media: str,
     query: str,
     subjects: Sequence[str],
     start: int | None,
@@ -36,7 +34,7 @@ def parameters(
     after: int | None,
 ) -> Pairs:
     """Return the parameters of `$export` that say the same as the options of the command."""
-    pairs: Pairs = [("_outputFormat", EVIDENCE if evidence else LINES)]
+    pairs: Pairs = [("_outputFormat", media)]
     rest = "" if after is None else f"sequence=gt{after}"
     search = "&".join(filter(None, (query.removeprefix("AuditEvent?"), rest)))
     if search:
@@ -114,25 +112,36 @@ def _wait(
     return manifest
 
 
-def _save(client: httpx.Client, addresses: Sequence[str], out: Path) -> None:
-    """Write the file aside, and move it into place once it is whole."""
+@contextmanager
+def whole(out: Path) -> Iterator[Path]:
+    """Give the name of a file to write aside; once it is whole it is moved to where it belongs."""
     aside = out.with_name(f".{out.name}.new")
     aside.unlink(missing_ok=True)
     try:
-        file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
-        with os.fdopen(file, "wb") as target:
-            for address in addresses:
-                with client.stream("GET", address) as answer:
-                    if answer.status_code != 200:
-                        answer.read()
-                    _check(answer, 200)
-                    for piece in answer.iter_bytes():
-                        target.write(piece)
+        yield aside
         aside.replace(out)
-    except OSError as error:
-        raise StoreError(f"{out} cannot be written ({error.strerror})") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _save(client: httpx.Client, addresses: Sequence[str], out: Path) -> None:
+    try:
+        with whole(out) as aside:
+            file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _MODE)
+            with os.fdopen(file, "wb") as target:
+                for address in addresses:
+                    _fetch(client, address, target)
+    except OSError as error:
+        raise StoreError(f"{out} cannot be written ({error.strerror})") from error
+
+
+def _fetch(client: httpx.Client, address: str, target: IO[bytes]) -> None:
+    with client.stream("GET", address) as answer:
+        if answer.status_code != 200:
+            answer.read()
+        _check(answer, 200)
+        for piece in answer.iter_bytes():
+            target.write(piece)
 
 
 def _check(answer: httpx.Response, status: int) -> None:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from caretrail import __version__, listening, logs
+from caretrail import __version__, clock, listening, logs
 from caretrail.capture import gateway as audited
 from caretrail.capture.forwarder import Forwarder
 from caretrail.capture.forwarding import Base
 from caretrail.capture.middleware import AuditMiddleware
 from caretrail.capture.proxy import Proxy
-from caretrail.capture.recorder import Recorder, fhir_server, now
+from caretrail.capture.recorder import Recorder, fhir_server
 from caretrail.capture.spool import Confirming, Spool
 from caretrail.capture.spool_folder import Gap, SpoolFolder
 from caretrail.errors import ConfigurationError, Error
@@ -98,7 +97,7 @@ class Process:
         with contextlib.suppress(Error):  # A full disk: it is known, and nothing is let in.
             if stopped_ms:
                 reason = "the gateway was not stopped in order"
-                await self._spool.record_gap(Gap(stopped_ms, _now_ms(), 0, reason))
+                await self._spool.record_gap(Gap(stopped_ms, clock.milliseconds(), 0, reason))
             await self._spool.keep([self._activity(started=True)])
 
     async def _stop(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -135,11 +134,7 @@ class Process:
 
 
 def _seen(server: Machine, site: str) -> Observation:
-    return Observation(recorded=now(), client=server, server=server, site=site or None)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+    return Observation(recorded=clock.instant(), client=server, server=server, site=site or None)
 
 
 def _token(file: str) -> Callable[[], str]:

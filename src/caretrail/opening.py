@@ -16,10 +16,10 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail import __version__
+from caretrail.config import content
 from caretrail.errors import ConfigurationError
 from caretrail.fhir.temporal import format_instant
 from caretrail.patterns import codes, own
-from caretrail.patterns.own import Log
 from caretrail.publisher import publishing
 from caretrail.publisher.anchors import Pinned, TimeStampAuthority, WriteOnceFolder
 from caretrail.publisher.checkpoint_store import CheckpointStore, beside
@@ -27,6 +27,7 @@ from caretrail.publisher.publishing import Anchors, Publisher
 from caretrail.publisher.signing_key import CommandSigner, FileSigner, QuantumSafeSigner, Signer
 from caretrail.publisher.witnesses import Witnesses
 from caretrail.repository import Repository
+from caretrail.sequencer import HOUR_MILLISECONDS
 from caretrail.storage.sqlite import SqliteStorage
 from caretrail.tlog.entry import Kind
 from caretrail.tlog.key_history import KeyHistory
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from caretrail.storage.contract import Proofs, Storage
 
 SIGNING_KEY: Final = "signing-key.pem"
-_HOUR_MILLISECONDS: Final = 3_600_000
 QUANTUM_SAFE_KEY: Final = "signing-key-ml-dsa-44.pem"
 
 
@@ -51,10 +51,6 @@ class Opened(NamedTuple):
 
     repository: Repository
     publisher: Publisher
-
-    def speaking(self) -> Log:
-        """Return the log as the one that says something now."""
-        return speaking(self.repository)
 
 
 @asynccontextmanager
@@ -84,7 +80,7 @@ async def opened(
         if publisher is not None:
             publisher.wake()
 
-    window = settings.copy_window_hours * _HOUR_MILLISECONDS
+    window = settings.copy_window_hours * HOUR_MILLISECONDS
     repository = Repository(storage, on_commit=committed, copy_window=window)
     try:
         publisher = Publisher(
@@ -100,15 +96,10 @@ async def opened(
         try:
             yield Opened(repository, publisher)
         finally:
-            await repository.record_own(own.stopped(speaking(repository), version=__version__))
+            await repository.record_own(own.stopped(repository.speaking(), version=__version__))
             await publisher.close()
     finally:
         await repository.close()
-
-
-def speaking(repository: Repository) -> Log:
-    """Return the log as the one that says something now."""
-    return Log(repository.origin, format_instant(time.time_ns() // 1_000_000))
 
 
 def signers_of(settings: Settings, origin: str) -> list[Signer]:
@@ -171,7 +162,7 @@ def _witnesses(settings: Settings, repository: Repository) -> Witnesses | None:
     async def prove(*, old: int, new: int) -> tuple[bytes, ...]:
         return await repository.prove(lambda proofs: proofs.prover.consistency(old=old, new=new))
 
-    policy = Policy.parse(_read(settings.witness_policy))
+    policy = Policy.parse(content(settings.witness_policy))
     return Witnesses(policy, prove)
 
 
@@ -180,17 +171,10 @@ def _anchors(settings: Settings) -> Anchors:
     if settings.timestamp_url:
         if settings.timestamp_certificates is None:
             raise ConfigurationError("--timestamp-url needs --timestamp-certificates")
-        pinned = Pinned.parse(_read(settings.timestamp_certificates))
+        pinned = Pinned.parse(content(settings.timestamp_certificates))
         authority = TimeStampAuthority(settings.timestamp_url, pinned)
     folder = WriteOnceFolder(settings.worm_folder) if settings.worm_folder else None
     return Anchors(authority, folder)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _was_stopped(proofs: Proofs, size: int) -> int | None:
@@ -209,7 +193,7 @@ def _was_stopped(proofs: Proofs, size: int) -> int | None:
 async def _say_started(
     repository: Repository, settings: Settings, *, clean: int | None, on_trust: bool
 ) -> None:
-    log, size = speaking(repository), repository.size
+    log, size = repository.speaking(), repository.size
     if clean is not None:
         since = format_instant(clean)
         await repository.record_own(own.gap(log, since=since, until=log.recorded))
@@ -256,7 +240,7 @@ async def recover(settings: Settings) -> str:
         history = KeyHistory.begin(*(one.key for one in signers))
         await storage.rename(origin=origin, keys=history.format())
         text = signed.decode() if signed is not None else None
-        log = speaking(repository)
+        log = repository.speaking()
         await repository.record_own(own.recovered(log, origin=before, checkpoint=text, size=size))
         await _sign_once(storage, repository, signers, store)
     finally:
@@ -281,7 +265,7 @@ async def rotate_key(settings: Settings, following: Path) -> str:
         # The entry of the rotation is covered by the old key; the next one by the new.
         since = repository.size + 2
         vkeys = [key.format() for key in keys]
-        log = speaking(repository)
+        log = repository.speaking()
         await repository.record_own(own.key_changed(log, keys=vkeys, since=since))
         await _sign_once(storage, repository, signers, store)
         history = KeyHistory.parse(storage.keys).rotate(since=since, keys=keys)

@@ -17,7 +17,7 @@ from caretrail.limits import PARTS_REMEMBERED
 from caretrail.search import elements
 from caretrail.search.reference import literal
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Entry, Mac, commitment, subject_key, tag, tag_once
+from caretrail.tlog.entry import TAGS_MAX, Entry, Mac, commitment, subject_key, tag, tag_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 ENTRY_BITS: Final = 20
 ENTRY_MASK: Final = (1 << ENTRY_BITS) - 1
 BUCKET_MAX: Final = (1 << 42) - 1
-DAY_MILLISECONDS: Final = 86_400_000
+HOUR_MILLISECONDS: Final = 3_600_000
+DAY_MILLISECONDS: Final = 24 * HOUR_MILLISECONDS
 
 
 class Identity(NamedTuple):
@@ -174,7 +175,7 @@ def tags(event: AuditEvent, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...
         subjects = {subject("patient", one) for one in elements.entity_patients(event)}
         found = {tag(key, event_id) for agent in event.agent for key in keys.of_agent[agent]}
     found |= {keys.tag(one, event_id) for one in subjects if one}
-    return tuple(sorted(found))[:255]
+    return tuple(sorted(found))[:TAGS_MAX]
 
 
 def subject(role: str, reference: Reference) -> str:

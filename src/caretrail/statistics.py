@@ -12,6 +12,7 @@ from caretrail.search.elements import Facts
 from caretrail.search.order import NEWEST_FIRST, Order
 from caretrail.search.parameters import BY_CODE, Type
 from caretrail.search.plan import Plan, compile_query
+from caretrail.sequencer import HOUR_MILLISECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +26,6 @@ BUCKETS_MAX: Final = 2_000
 FACET_VALUES_MAX: Final = 50
 # Facets are counted event by event; past this many events they are those of the first ones.
 _FACET_EVENTS_MAX: Final = 50_000
-_HOUR: Final = 3_600_000
 INTERVALS: Final = ("hour", "day", "month", "year")
 
 
@@ -95,7 +95,7 @@ def _bounds(reads: Reads, plan: Plan, interval: str) -> list[int]:
 def _floor(milliseconds: int, interval: str) -> int:
     day = datetime.fromtimestamp(milliseconds // 1000, UTC)
     if interval == "hour":
-        return milliseconds // _HOUR * _HOUR
+        return milliseconds // HOUR_MILLISECONDS * HOUR_MILLISECONDS
     day = day.replace(hour=0, minute=0, second=0, microsecond=0)
     if interval != "day":
         day = day.replace(day=1, month=1 if interval == "year" else day.month)
@@ -104,7 +104,7 @@ def _floor(milliseconds: int, interval: str) -> int:
 
 def _next(milliseconds: int, interval: str) -> int:
     if interval == "hour":
-        return milliseconds + _HOUR
+        return milliseconds + HOUR_MILLISECONDS
     day = datetime.fromtimestamp(milliseconds // 1000, UTC)
     months = range(day.month, 13) if interval == "year" else (day.month,)
     days = 1 if interval == "day" else sum(monthrange(day.year, month)[1] for month in months)

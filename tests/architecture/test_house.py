@@ -51,45 +51,47 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # What checks the log's evidence knows nothing of how it is made.
     "evidence": (),
     "listening": _FOUNDATION,
+    "clock": ("fhir", *_FOUNDATION),
     "durable_file": (),
     "key_file": ("durable_file", *_FOUNDATION),
     # One backend a module, behind one protocol.
     "storage": ("durable_file", *_ALL_KERNEL),
     # The shell: the only place with queues, tasks and the clock.
-    "committer": ("storage", *_ALL_KERNEL),
+    "retrieving": ("storage", *_ALL_KERNEL),
+    "committer": ("retrieving", "storage", *_ALL_KERNEL),
     "statistics": ("storage", *_ALL_KERNEL),
-    "repository": ("committer", "statistics", "storage", *_ALL_KERNEL),
+    "repository": ("committer", "retrieving", "statistics", "storage", *_ALL_KERNEL),
     "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
     # By everybody: it opens nothing for writing.
     "verification": ("publisher", "storage", "durable_file", *_ALL_KERNEL),
     # Getting events out: what a server, a command and its clients share.
-    "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", *_ALL_KERNEL),
+    "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", "clock", *_ALL_KERNEL),
     "fetching": _FOUNDATION,
     # A log with its keys, and what it says of itself.
-    "opening": ("publisher", "repository", "committer", "storage", "config", *_ALL_KERNEL),
+    "opening": ("publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
     "options": ("config",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": _ALL_KERNEL,
     "metrics": ("committer",),
     # One interaction a module; the adapters that observe. The store's contract is only named.
-    "api": (*_SHELL, "exporting", "storage", *_ALL_KERNEL),
+    "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
     "custody": ("opening", "privacy", "storage", "config", *_FOUNDATION),
     # Applications embed this without the server.
-    "capture": ("patterns", "fhir", *_FOUNDATION),
+    "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
     "witness": ("tlog", "key_file", "durable_file", "listening", "logs", *_FOUNDATION),
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "gateway": ("capture", "config", "listening", "logs", "patterns", "fhir", *_FOUNDATION),
+    "gateway": ("capture", "config", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
     "beside": ("clinic", "transport", "capture", "config", *_SHELL, "api", *_ALL_KERNEL),
     "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
-    "bench": ("app", "demo", "evidence", "listening", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "config", *_ALL_KERNEL),
+    "bench": ("app", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
+    "commands": ("opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
     "cli": ("options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
@@ -116,7 +118,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "gateway": ("uvloop",),
     "app": ("uvloop",),
     "bench": ("httpx", "uvloop"),
-    "commands": ("httpx", "rich"),
+    "commands": ("httpx",),
     "cli": ("typer", "rich"),
     "options": ("typer",),
 }

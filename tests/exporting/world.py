@@ -15,7 +15,6 @@ from caretrail.exporting import bundle
 from caretrail.exporting.announcing import Announcement, announced
 from caretrail.exporting.bundle import Cutter
 from caretrail.exporting.selection import Filter, Selection
-from caretrail.opening import Opened, speaking
 from caretrail.patterns import own
 from caretrail.search import query as search_query
 from tests.api.arr import event
@@ -24,6 +23,8 @@ from tests.storage.world import SENDER, submission
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from caretrail.opening import Opened
 
 T = TypeVar("T")
 BASE = "http://arr.test/fhir"
@@ -98,7 +99,7 @@ def checked(archive: bytes, policy: bytes | None = None) -> verify.Check:
 async def erase(log: Opened, entries: list[int]) -> int:
     """Erase entries as a retention run does; return the entry that says so."""
     said = own.erased(
-        speaking(log.repository), entries=entries, policy="10 years", requester="a", approver="b"
+        log.repository.speaking(), entries=entries, policy="10 years", requester="a", approver="b"
     )
     stored = await log.repository.record_own(said)
     await log.repository.erase(entries, cause=stored.entry)

@@ -103,8 +103,8 @@ def test_every_start_and_commit_ends_in_a_signed_checkpoint(tmp_path: Path) -> N
 def test_a_checkpoint_follows_a_post_within_a_second(tmp_path: Path) -> None:
     async def work(log: Opened) -> None:
         (stored,) = await append(BODIES[0])(log)
-        note = await log.publisher.covering(stored.entry, cosigned=False, seconds=5)
-        assert note is not None
+        signed = await log.publisher.covering(stored.entry, cosigned=False, seconds=5)
+        assert signed is not None
         assert log.publisher.health()["signed_size"] > stored.entry
         assert await log.publisher.covering(10**6, cosigned=False, seconds=0.01) is None
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from caretrail import opening
 from caretrail.errors import NotFoundError, ParameterError
 from caretrail.privacy import erasing, holds
 from caretrail.privacy.erasing import Order
@@ -51,10 +49,6 @@ def marked(number: int = 0, recorded: str = "2019-05-05T05:05:05Z") -> bytes:
     ).encode()  # fmt: skip
 
 
-def speaking(log: Opened) -> Any:
-    return partial(opening.speaking, log.repository)
-
-
 async def count(repository: Repository, name: str, value: str) -> int:
     page = await repository.search(
         parse([(name, value), ("_total", "accurate")], strict=True, base="")
@@ -73,7 +67,7 @@ def test_no_file_of_the_folder_has_what_was_erased(tmp_path: Path) -> None:
     async def work(log: Opened) -> None:
         repository = log.repository
         assert await count(repository, "patient", "Patient/q-pat-xenomark") == 1
-        (entry,) = await erasing.redact(repository, speaking(log), [gone.id], ORDER)
+        (entry,) = await erasing.redact(repository, [gone.id], ORDER)
         assert entry == gone.entry
         for name, value in (
             ("patient", "Patient/q-pat-xenomark"),
@@ -102,7 +96,7 @@ def test_the_log_says_who_erased_what_and_why(tmp_path: Path) -> None:
     (gone,) = run(using, append(marked()))
 
     async def work(log: Opened) -> None:
-        await erasing.redact(log.repository, speaking(log), [gone.id], ORDER)
+        await erasing.redact(log.repository, [gone.id], ORDER)
         page = await log.repository.search(parse([("subtype", "110135")], strict=True, base=""))
         (record,) = page.records
         assert record.event.action == "D"
@@ -128,22 +122,22 @@ def test_nothing_is_erased_when_one_event_cannot_be(tmp_path: Path) -> None:
     first, second = run(using, append(marked(1), marked(2)))
 
     async def work(log: Opened) -> None:
-        repository, say = log.repository, speaking(log)
+        repository = log.repository
         (own,) = (
             await repository.search(
                 parse([("subtype", "110120"), ("_count", "1")], strict=True, base="")
             )
         ).records
-        await holds.place(repository, say, "patient=Patient/w-pat-xenomark", "court order")
+        await holds.place(repository, "patient=Patient/w-pat-xenomark", "court order")
         for events, error in (
             ([first.id, "00000000-0000-7000-8000-000000000000"], NotFoundError),
             ([first.id, own.id], ParameterError),
             ([first.id, second.id], ParameterError),
         ):
             with pytest.raises(error):
-                await erasing.redact(repository, say, events, ORDER)
+                await erasing.redact(repository, events, ORDER)
         with pytest.raises(ParameterError):
-            await erasing.redact(repository, say, [first.id], Order("", "somebody"))
+            await erasing.redact(repository, [first.id], Order("", "somebody"))
         assert await repository.read(first.id) is not None
 
     run(using, work)
@@ -156,18 +150,18 @@ def test_retention_erases_what_is_due_and_not_held(tmp_path: Path) -> None:
     run(using, append(*bodies))
 
     async def work(log: Opened) -> None:
-        repository, say = log.repository, speaking(log)
-        hold = await holds.place(repository, say, "patient=Patient/j-pat-xenomark", "court order")
+        repository = log.repository
+        hold = await holds.place(repository, "patient=Patient/j-pat-xenomark", "court order")
         asked = {"before": "2015-01-01T00:00:00Z", "order": ORDER}
-        counted = await erasing.retain(repository, say, only_count=True, **asked)
+        counted = await erasing.retain(repository, only_count=True, **asked)
         assert counted == (5, 1, 0)
-        assert await erasing.retain(repository, say, **asked) == (5, 1, 4)
+        assert await erasing.retain(repository, **asked) == (5, 1, 4)
         # Again: only the held one is due; once the hold is lifted it goes, too.
-        assert await erasing.retain(repository, say, **asked) == (1, 1, 0)
+        assert await erasing.retain(repository, **asked) == (1, 1, 0)
         assert [one.number for one in await holds.in_force(repository)] == [hold.number]
-        await holds.lift(repository, say, hold.number, "the case is closed")
+        await holds.lift(repository, hold.number, "the case is closed")
         assert await holds.in_force(repository) == []
-        assert await erasing.retain(repository, say, **asked) == (1, 0, 1)
+        assert await erasing.retain(repository, **asked) == (1, 0, 1)
         assert await count(repository, "date", "lt2015-01-01") == 0
         assert await count(repository, "type", "110110") == 5
 
@@ -195,16 +189,13 @@ def test_a_run_that_was_cut_off_can_be_run_again(
         with pytest.raises(CutError):
             await erasing.retain(
                 log.repository,
-                speaking(log),
                 before="2020-01-01T00:00:00Z",
                 order=ORDER,
                 progress=progress,
             )
 
     async def again(log: Opened) -> None:
-        done = await erasing.retain(
-            log.repository, speaking(log), before="2020-01-01T00:00:00Z", order=ORDER
-        )
+        done = await erasing.retain(log.repository, before="2020-01-01T00:00:00Z", order=ORDER)
         assert done == (3, 0, 3)
 
     run(using, cut)
@@ -221,8 +212,8 @@ def test_a_run_that_was_cut_off_can_be_run_again(
 def test_a_hold_says_what_it_covers_and_why(query: str, reason: str, tmp_path: Path) -> None:
     async def work(log: Opened) -> None:
         with pytest.raises(ParameterError):
-            await holds.place(log.repository, speaking(log), query, reason)
+            await holds.place(log.repository, query, reason)
         with pytest.raises(NotFoundError):
-            await holds.lift(log.repository, speaking(log), 1, "none")
+            await holds.lift(log.repository, 1, "none")
 
     run(settings(tmp_path), work)

@@ -40,7 +40,7 @@ def grow(home: Path, count: int, *, seed: int = 1, erase: bool = False, erased: 
             if erase:
                 entries = [one.entry for one in stored[:erased]]
                 said = opening.own.erased(
-                    opening.speaking(log.repository),
+                    log.repository.speaking(),
                     entries=entries,
                     policy="ten years",
                     requester="r",

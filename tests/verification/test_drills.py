@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from caretrail.storage.sqlite.verification import Finding
+    from caretrail.storage.sqlite.report import Finding
     from caretrail.tlog.note import Verifier
 
 SIZE = 302  # The log's start, 300 events, and its stop.

@@ -24,7 +24,6 @@ from caretrail.errors import (
     TooCostlyError,
 )
 from caretrail.fhir import intake
-from caretrail.fhir.intake import Form
 from caretrail.fhir.operation_outcome import outcome_bytes
 from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
@@ -220,8 +219,9 @@ class _Work:
         )
         # Unlike after a single create, the resource is sent back only to those who ask for it.
         if self._returns == "representation" and stored.created:
-            view = intake.view(submission.body, Form(submission.form))
-            event = served(view, event_id=stored.id, received_ms=stored.received)
+            event = served(
+                submission.body, submission.form, event_id=stored.id, received_ms=stored.received
+            )
             return {"resource": Raw(event), **answer}
         if self._returns == "OperationOutcome":
             answer["response"]["outcome"] = Raw(outcome_bytes(told(stored, submission.event)))

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from caretrail.api.http import Request, Response
 from caretrail.errors import NotFoundError, VerificationError
+from caretrail.exporting.static_tiles import content
 from caretrail.tlog import tile
-from caretrail.tlog.tile import Bundle, Tile
-from caretrail.tlog.tree import TILE_WIDTH
+from caretrail.tlog.tile import Tile
 
 if TYPE_CHECKING:
     from caretrail.api.service import Service
-    from caretrail.storage.contract import Proofs
 
 ACCESS: Final = ("public", "hashes", "private")
 # The parts of a tile's path after its level: groups of three digits, and the width of a partial one.
@@ -58,16 +57,8 @@ async def resource(request: Request, service: Service) -> Response:
     signed = service.publisher.signed if service.publisher is not None else None
     if signed is None or not named.within(signed.size):
         raise NotFoundError("the signed tree does not have that tile")
-    body = await service.repository.prove(lambda proofs: _content(proofs, named))
+    body = await service.repository.prove(lambda proofs: content(proofs, named))
     return Response(200, body, media=BINARY, lasting=True)
-
-
-def _content(proofs: Proofs, named: Tile | Bundle) -> bytes:
-    if isinstance(named, Tile):
-        return proofs.hashes(named)
-    first = named.n * TILE_WIDTH
-    entries = [one.data for one in proofs.sealed(first, first + named.width)]
-    return tile.encode_entries(entries)
 
 
 def _admit(request: Request, service: Service, needed: str) -> None:

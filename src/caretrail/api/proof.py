@@ -12,13 +12,11 @@ from caretrail.api.http import Request, Response
 from caretrail.api.log import TEXT
 from caretrail.errors import ThrottledError
 from caretrail.limits import RECEIPT_SECONDS_MAX
-from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.proof_file import ProofFile
 
 if TYPE_CHECKING:
     from caretrail.api.service import Service
-    from caretrail.storage.contract import Proofs, Sealed
-    from caretrail.tlog.note import Note
+    from caretrail.storage.contract import Sealed
 
 _WAIT_SECONDS: Final = 2.0
 
@@ -62,15 +60,13 @@ async def _file(
     best = publisher.has_witnesses and (
         cosigned or (publisher.cosigned is not None and publisher.cosigned.size > sealed.entry)
     )
-    note = await publisher.covering(sealed.entry, cosigned=best, seconds=seconds)
-    if note is None:
+    signed = await publisher.covering(sealed.entry, cosigned=best, seconds=seconds)
+    if signed is None:
         return None
-    hashes = await service.repository.prove(lambda proofs: _inclusion(proofs, sealed.entry, note))
-    return ProofFile(sealed.entry, hashes, note, sealed.data)
-
-
-def _inclusion(proofs: Proofs, entry: int, note: Note) -> tuple[bytes, ...]:
-    return proofs.prover.inclusion(index=entry, size=Checkpoint.parse(note.text).size)
+    hashes = await service.repository.prove(
+        lambda proofs: proofs.prover.inclusion(index=sealed.entry, size=signed.size)
+    )
+    return ProofFile(sealed.entry, hashes, signed.note, sealed.data)
 
 
 def _parameters(

@@ -58,8 +58,7 @@ async def create(request: Request, service: Service) -> Response:
         case "OperationOutcome":
             return Response(status, outcome_bytes(told(stored, taken.event)), headers)
     if stored.created or unless is None:
-        view = intake.view(request.body, taken.form)
-        body = served(view, event_id=stored.id, received_ms=stored.received)
+        body = served(request.body, taken.form, event_id=stored.id, received_ms=stored.received)
         return Response(status, body, headers)
     # The event that was there fits the condition, but it is not the one that was sent.
     found = await service.repository.read(stored.id)

@@ -23,7 +23,6 @@ from caretrail.api.http import (
 from caretrail.api.searchset import searchset
 from caretrail.api.subset import subset
 from caretrail.errors import InvalidError, Issue, NotFoundError, ParameterError
-from caretrail.fhir import intake
 from caretrail.fhir.intake import Form
 from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
@@ -142,8 +141,7 @@ def query_of(text: str, *, base: str, service: Service, strict: bool) -> Query:
 
 def resource(record: Record) -> bytes:
     """Return a stored event as it is served, in JSON."""
-    view = intake.view(record.body, Form(record.form))
-    return served(view, event_id=record.id, received_ms=record.received)
+    return served(record.body, record.form, event_id=record.id, received_ms=record.received)
 
 
 async def _record(request: Request, service: Service) -> Record:

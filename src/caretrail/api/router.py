@@ -208,7 +208,7 @@ class Router:
             return rows, ()
         parts = path.split("/")
         for pattern, found in self._patterns.get(len(parts), {}).items():
-            captures = _captures(pattern, parts)
+            captures = captures_of(pattern, parts)
             if captures is not None:
                 return found, captures
         return {}, ()
@@ -222,7 +222,7 @@ class Router:
             return response
 
 
-def _captures(pattern: Sequence[str], parts: Sequence[str]) -> tuple[str, ...] | None:
+def captures_of(pattern: Sequence[str], parts: Sequence[str]) -> tuple[str, ...] | None:
     """Return what stands in the braces of the pattern, or None where the path is another."""
     found = []
     for wanted, part in zip(pattern, parts, strict=True):

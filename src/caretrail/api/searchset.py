@@ -8,8 +8,6 @@ from urllib.parse import quote
 import msgspec
 
 from caretrail.api.subset import subset
-from caretrail.fhir import intake
-from caretrail.fhir.intake import Form
 from caretrail.fhir.operation_outcome import outcome
 from caretrail.fhir.served import served
 
@@ -42,8 +40,7 @@ def searchset(
 
 
 def _entry(record: Record, query: Query, base: str, mode: str) -> dict[str, Any]:
-    view = intake.view(record.body, Form(record.form))
-    event = served(view, event_id=record.id, received_ms=record.received)
+    event = served(record.body, record.form, event_id=record.id, received_ms=record.received)
     if query.summary is not None or query.elements:
         event = subset(event, query.summary, query.elements)
     return {
@@ -57,7 +54,7 @@ def _links(query: Query, page: Page, base: str, formats: Pairs) -> list[dict[str
     """Return the links; `self` names only what was applied, so that its reader sees what was not."""
     applied = [*query.applied, *formats]
     here = [*applied, ("_page", query.page)] if query.page else applied
-    links = [{"relation": "self", "url": _address(base, here)}]
+    links = [{"relation": "self", "url": address(f"{base}/AuditEvent", here)}]
     for relation, cursor in (
         ("first", page.first),
         ("previous", page.previous),
@@ -65,12 +62,16 @@ def _links(query: Query, page: Page, base: str, formats: Pairs) -> list[dict[str
     ):
         if cursor is not None:
             links.append(
-                {"relation": relation, "url": _address(base, [*applied, ("_page", cursor)])}
+                {
+                    "relation": relation,
+                    "url": address(f"{base}/AuditEvent", [*applied, ("_page", cursor)]),
+                }
             )
     return links
 
 
-def _address(base: str, pairs: Pairs) -> str:
+def address(url: str, pairs: Pairs) -> str:
+    """Return the address of a search that these pairs of names and values ask for at a URL."""
     # What a query may hold as it is (RFC 3986, 3.4), without what separates or is read as a space.
     text = "&".join(f"{quote(name, safe=':.')}={quote(value, safe='/:,')}" for name, value in pairs)
-    return f"{base}/AuditEvent?{text}" if text else f"{base}/AuditEvent"
+    return f"{url}?{text}" if text else url

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from caretrail import clock
 from caretrail.limits import BUNDLE_BYTES_MAX, BUNDLE_ENTRIES_MAX, EVENT_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 def _no_metrics() -> bytes:
     return b""
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Service(NamedTuple):
@@ -46,4 +42,4 @@ class Service(NamedTuple):
     exports: Exports | None = None
     metrics: Callable[[], bytes] = _no_metrics
     integrity: Callable[[], Mapping[str, Any]] = dict
-    now: Callable[[], int] = _milliseconds
+    now: Callable[[], int] = clock.milliseconds

@@ -56,30 +56,32 @@ def subset(event: bytes, summary: str | None, elements: Collection[str]) -> byte
 
 
 def _summarized(event: bytes) -> bytes:
-    members = _chosen(_decoder.decode(event), _SUMMARY)
+    members = chosen(_decoder.decode(event), _SUMMARY)
     for name, children in _SUMMARY_CHILDREN.items():
         if name in members:
             members[name] = _narrowed(members[name], children)
-    return _marked(members)
+    return marked(members)
 
 
 def _narrowed(value: msgspec.Raw, children: Collection[str]) -> Any:
     if bytes(value).startswith(b"["):
-        parts = [_chosen(one, children) for one in _list_decoder.decode(value)]
+        parts = [chosen(one, children) for one in _list_decoder.decode(value)]
         return [part for part in parts if part]
-    return _chosen(_decoder.decode(value), children)
+    return chosen(_decoder.decode(value), children)
 
 
 def _part(event: bytes, wanted: Collection[str]) -> bytes:
-    return _marked(_chosen(_decoder.decode(event), wanted))
+    return marked(chosen(_decoder.decode(event), wanted))
 
 
-def _chosen(members: _Members, wanted: Collection[str]) -> dict[str, Any]:
+def chosen(members: _Members, wanted: Collection[str]) -> dict[str, Any]:
+    """Return the members of an element that are wanted, and what belongs to them."""
     # `_recorded` holds the extensions of `recorded` and goes with it.
     return {name: value for name, value in members.items() if name.removeprefix("_") in wanted}
 
 
-def _marked(members: dict[str, Any]) -> bytes:
+def marked(members: dict[str, Any]) -> bytes:
+    """Return these members of a resource as JSON that says it is not all of it."""
     meta: dict[str, Any] = dict(_decoder.decode(members["meta"]))
     tags: list[Any] = msgspec.json.decode(meta.get("tag", b"[]"), type=list[msgspec.Raw])
     members["meta"] = meta | {"tag": [*tags, _SUBSETTED]}

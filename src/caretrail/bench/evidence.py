@@ -21,7 +21,7 @@ from caretrail.tlog import checkpoint as checkpoints
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.evidence import Disclosed, Evidence, LogKey, Range, members
 from caretrail.tlog.key_history import KeyHistory
-from caretrail.tlog.keys import Ed25519PrivateKey
+from caretrail.tlog.keys import SEED_BYTES, Ed25519PrivateKey
 from caretrail.tlog.note import Note, NoteSigner
 from caretrail.tlog.proof import verify_inclusion
 from caretrail.tlog.tree import leaf_hash
@@ -35,7 +35,6 @@ T = TypeVar("T")
 
 _PROOFS: Final = 20_000
 _BUNDLED_EVENTS: Final = 20_000
-_SEED_BYTES: Final = 32
 
 
 class Rates(NamedTuple):
@@ -98,7 +97,7 @@ def _check(
 
 def _bundle(storage: Storage, proofs: Proofs, covered: int) -> bytes:
     """Return a bundle of the first events, signed by a key for this purpose only."""
-    signer = NoteSigner(storage.origin, Ed25519PrivateKey(os.urandom(_SEED_BYTES)))
+    signer = NoteSigner(storage.origin, Ed25519PrivateKey(os.urandom(SEED_BYTES)))
     size, root = storage.found.size, storage.found.root()
     note = checkpoints.sign(Checkpoint(storage.origin, size, root), [signer])
     sealed = list(proofs.sealed(0, covered))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from caretrail import clock
 from caretrail.bench import children, evidence, generator, machine, parts, questions, report
 from caretrail.bench.fill import fill, stream
 from caretrail.bench.generator import BUNDLE_ENTRIES, WINDOW_EVENTS_MAX, Job, Stream
@@ -82,7 +83,7 @@ def run(
 class _Bench:
     def __init__(self, told: Report, *, seconds: float, say: Callable[[str], None]) -> None:
         self._told, self._seconds, self._say = told, seconds, say
-        now = int(time.time() * 1000)
+        now = clock.milliseconds()
         # Events of another run into the same log differ from these.
         self._stream = Stream(seed=now, end_milliseconds=now)
         self._floors: list[Measured] = []

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from caretrail import clock
 from caretrail.bench.children import child, usage
 from caretrail.demo.hospital import bench_events
 from caretrail.errors import ConfigurationError
@@ -75,7 +76,7 @@ def fill(folder: Path, *, events: int, say: Callable[[str], None]) -> Filled:
         say(f"reusing the log in {folder} ({events} events)")
         return found
     if found is None:
-        found = Filled(events, int(time.time() * 1000))
+        found = Filled(events, clock.milliseconds())
         _write(folder, found)
     with child(_CODE, str(folder)) as process:
         while (line := process.read()) != b"done":

@@ -6,7 +6,6 @@ answers 201 with nothing else. No rate of ours can exceed it.
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
@@ -16,7 +15,6 @@ from caretrail import listening
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-_GARBAGE_THRESHOLD: Final = 50_000
 _START: Final = {
     "type": "http.response.start",
     "status": 201,
@@ -46,8 +44,6 @@ async def application(
 def main(answering: Any = application) -> None:
     """Say the port and serve until the process is stopped."""
     listener = listening.listen("127.0.0.1", 0)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
+    listening.settle()
     print(listener.getsockname()[1], flush=True)  # noqa: T201  (the parent reads it)
     uvloop.run(listening.server(answering).serve(sockets=[listener]))

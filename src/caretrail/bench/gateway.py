@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.bench import children
-from caretrail.bench.children import child
+from caretrail.bench.children import COMMAND, child
 from caretrail.bench.load import quantile
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ _UPSTREAM: Final = (
     "from caretrail.bench.floor import main; from caretrail.bench.gateway import patient;"
     " main(patient)"
 )
-_GATEWAY: Final = "from caretrail.cli import main; main()"
 _REQUEST: Final = b"GET /fhir/Patient/1 HTTP/1.1\r\nHost: bench\r\n\r\n"
 _PATIENT: Final = (
     b'{"resourceType":"Patient","id":"1","active":true,"gender":"other","birthDate":"1970-01-01"}'
@@ -92,7 +91,7 @@ def measure(*, seconds: float) -> Added:
                 "--port", "0",
                 "--log-level", "warning",
             )  # fmt: skip
-            with child(_GATEWAY, *arguments) as gateway:
+            with child(COMMAND, *arguments) as gateway:
                 public = int(gateway.read().rpartition(b":")[2].partition(b"/")[0])
                 return asyncio.run(_compare(port, public, seconds))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
+from caretrail import clock
 from caretrail.capture import recorder as recording
 from caretrail.limits import CAPTURE_BODY_BYTES_MAX
 from caretrail.patterns.credential import opaque
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from caretrail.capture.recorder import Recorder
     from caretrail.patterns.exchange import Failure
 
-_EXAMINED: Final = ("json", "xml")
 _NOTHING: Final = Message()
 
 
@@ -68,18 +68,18 @@ class AuditTransport(httpx.AsyncBaseTransport):
         try:
             response = await self._inner.handle_async_request(request)
         except asyncio.CancelledError:
-            exchange = await self._exchange(request, base, interaction, failure="cancelled")
+            exchange = self._exchange(request, base, interaction, failure="cancelled")
             await asyncio.shield(self._recorder.try_to_record(exchange))
             raise
         except httpx.TransportError as error:
             failure: Failure = (
                 "timeout" if isinstance(error, httpx.TimeoutException) else "unreachable"
             )
-            exchange = await self._exchange(request, base, interaction, failure=failure)
+            exchange = self._exchange(request, base, interaction, failure=failure)
             await self._recorder.try_to_record(exchange)
             raise
         answer = await self._answer(response)
-        exchange = await self._exchange(
+        exchange = self._exchange(
             request, base, interaction, answer=answer, status=response.status_code
         )
         await asyncio.shield(self._recorder.record(exchange))
@@ -103,8 +103,8 @@ class AuditTransport(httpx.AsyncBaseTransport):
     async def _answer(self, response: httpx.Response) -> Message:
         """Return the answer as far as it is examined; its stream begins again with what was read."""
         kind = response.headers.get("content-type", "")
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        if not any(word in kind for word in _EXAMINED):
+        headers = dict(response.headers.items())
+        if not recording.is_examined(kind):
             return recording.message(headers, (), RESPONSE_HEADERS)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         rest, chunks, size = aiter(response.stream), [], 0
@@ -118,7 +118,7 @@ class AuditTransport(httpx.AsyncBaseTransport):
         is_whole = size <= CAPTURE_BODY_BYTES_MAX
         return recording.message(headers, chunks, RESPONSE_HEADERS, is_whole=is_whole)
 
-    async def _exchange(
+    def _exchange(
         self,
         request: httpx.Request,
         server: Machine,
@@ -129,8 +129,8 @@ class AuditTransport(httpx.AsyncBaseTransport):
         status: int = 0,
     ) -> Exchange:
         url = str(request.url.copy_with(query=None, fragment=None))
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        body = await _body(request)
+        headers = dict(request.headers.items())
+        body = _body(request)
         recorder = self._recorder
         return Exchange(
             method=request.method,
@@ -143,7 +143,7 @@ class AuditTransport(httpx.AsyncBaseTransport):
             response=answer,
             status=status,
             failure=failure,
-            end=recording.now(),
+            end=clock.instant(),
             server=server,
             client=recorder.server,
             identity=self._identify(request),
@@ -155,7 +155,7 @@ class AuditTransport(httpx.AsyncBaseTransport):
         )  # fmt: skip
 
 
-async def _body(request: httpx.Request) -> bytes:
+def _body(request: httpx.Request) -> bytes:
     """Return the body where it is held in memory; one that streams has gone by."""
     try:
         return request.content

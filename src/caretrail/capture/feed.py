@@ -12,13 +12,33 @@ if TYPE_CHECKING:
 
     import httpx
 
-HEADERS: Final = {"content-type": "application/fhir+json", "prefer": "return=minimal"}
+_HEADERS: Final = {"content-type": "application/fhir+json", "prefer": "return=minimal"}
 # "Send it again later", in the words of a repository or of what stands before it.
 AGAIN: Final = frozenset([408, 425, 429, 500, 502, 503, 504])
 _CODES_MAX: Final = 20
 # Codes and paths only: diagnostics may hold what the event held.
 _CODE: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PATH: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.\[\]()]{0,199}")
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """Return what every request to the repository says, with the credential if there is one."""
+    return _HEADERS | ({"authorization": f"Bearer {token}"} if token else {})
+
+
+def addressed(base: str, events: Sequence[bytes]) -> tuple[str, bytes]:
+    """Return where events go below the FHIR base, and how: one by itself, several as a batch."""
+    if len(events) == 1:
+        return f"{base}/AuditEvent", events[0]
+    return base, bundle(events)
+
+
+def pause(wait: float, *, asked: float, jitter: float) -> float:
+    """Return the seconds until the next try: what was `asked` for, or about `wait`.
+
+    It is between half and the whole of it, so that many sources do not come back at once.
+    """
+    return max(asked, wait * (0.5 + jitter / 2))
 
 
 def bundle(events: Iterable[bytes]) -> bytes:

@@ -115,17 +115,12 @@ class Forwarder:
             if len(left) < len(frames):
                 wait = _WAIT_SECONDS
             frames = left
-            # Between half and the whole of it, so that many sources do not come back at once.
-            await self._sleep(max(asked, wait * (0.5 + self._jitter() / 2)))
+            await self._sleep(feed.pause(wait, asked=asked, jitter=self._jitter()))
             wait = min(wait * 2, FORWARD_WAIT_SECONDS_MAX)
 
     async def _post(self, frames: Sequence[Frame]) -> httpx.Response | None:
-        token = self._token()
-        headers = {**feed.HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
-        body = feed.bundle(frame.body for frame in frames)
-        url = self._base
-        if len(frames) == 1:
-            url, body = f"{self._base}/AuditEvent", frames[0].body
+        url, body = feed.addressed(self._base, [frame.body for frame in frames])
+        headers = feed.headers(self._token())
         try:
             return await self._client.post(url, content=body, headers=headers)
         except httpx.HTTPError:

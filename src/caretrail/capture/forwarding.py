@@ -30,6 +30,7 @@ _OURS: Final = frozenset(
     [b"host", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
      b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server"]
 )  # fmt: skip
+_DROPPED: Final = _HOP_BY_HOP | _OURS
 _LINKS: Final = frozenset([b"location", b"content-location", b"link"])
 # Codings that capture can look into; a client that offers others gets one of these.
 _CODINGS: Final = (b"gzip", b"x-gzip", b"deflate", b"identity")
@@ -91,9 +92,15 @@ def check_path(path: bytes) -> None:
             raise InvalidError("the path has dot segments")
 
 
+def raw_path(scope: Mapping[str, Any]) -> bytes:
+    """Return the path as the client wrote it, encoded."""
+    path: bytes = scope.get("raw_path") or scope["path"].encode()
+    return path
+
+
 def check_request(scope: Mapping[str, Any]) -> None:
     """Refuse what could be read in two ways (RFC 9112, 11.2). Raises InvalidError."""
-    check_path(scope.get("raw_path") or scope["path"].encode())
+    check_path(raw_path(scope))
     if not _VISIBLE.fullmatch(scope["query_string"]):
         raise InvalidError("the query holds characters that have to be encoded")
     lengths = [value for name, value in scope["headers"] if name == b"content-length"]
@@ -119,7 +126,7 @@ def request_headers(
 ) -> list[Header]:
     """Return the headers of the request to the server."""
     given = scope["headers"]
-    dropped = _HOP_BY_HOP | _OURS | named_by_connection(given)
+    dropped = _DROPPED | named_by_connection(given)
     kept = [(b"host", upstream.authority)]
     is_chunked = False
     accepted: list[bytes] = []

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from caretrail.capture import middleware
-from caretrail.capture.proxy import BrokenOffError, answer
+from caretrail.capture.forwarding import raw_path
+from caretrail.capture.proxy import CLOSE, BrokenOffError, answer, respond
 from caretrail.errors import RETRY_AFTER_SECONDS, Issue
 from caretrail.limits import UPSTREAM_CONNECT_SECONDS
 from caretrail.patterns.credential import token_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # No address of FHIR begins so (R4, http, and RFC 8615), and what is below it never leaves here.
 OWN: Final = "/caretrail-gateway"
 _PROBE_SECONDS: Final = 2.0
+_RETRY: Final = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
 _UNRECORDED: Final = Issue(
     "no-store", "access-unrecorded: nothing can be recorded now, so nothing is passed on"
 )
@@ -70,28 +72,20 @@ class Gateway:
         """Serve one request."""
         if scope["type"] != "http":
             return
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        path = raw_path(scope).decode("latin-1")
         if path.startswith(OWN):
             await self._own(path.removeprefix(OWN), send)
-        elif self._is_audited(scope["method"], path):
+        elif self._audited.covers(scope["method"], path):
             await self._audit(scope, receive, send)
         elif any(path == one or path.startswith(f"{one}/") for one in self._passed):
             await self._guard(self._proxy, scope, receive, send)
         else:
-            await answer(send, 404, _OUTSIDE, close=True)
-
-    def _is_audited(self, method: str, path: str) -> bool:
-        base = self._public.path
-        return (
-            path == base
-            or path.startswith(f"{base}/")
-            or bool(self._audited.exports.interaction(method, path))
-        )
+            await answer(send, 404, _OUTSIDE, CLOSE)
 
     async def _audit(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not self.admits:
             self.turned_away += 1
-            await _turn_away(send)
+            await answer(send, 503, _UNRECORDED, CLOSE, _RETRY)
             return
         await self._guard(self._audited, scope, receive, send)
 
@@ -203,30 +197,9 @@ def _claims(scope: Scope) -> dict[str, Any] | None:
     return None
 
 
-async def _turn_away(send: Send) -> None:
-    retry = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
-
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"].append(retry)
-        await send(message)
-
-    await answer(sending, 503, _UNRECORDED, close=True)
-
-
 async def _tell(send: Send, status: int, facts: dict[str, Any]) -> None:
-    await _respond(send, status, b"application/json", msgspec.json.encode(facts))
+    await respond(send, status, b"application/json", msgspec.json.encode(facts))
 
 
 async def _tell_text(send: Send, text: str) -> None:
-    await _respond(send, 200, b"text/plain; version=0.0.4", text.encode())
-
-
-async def _respond(send: Send, status: int, kind: bytes, body: bytes) -> None:
-    headers = [
-        (b"content-type", kind),
-        (b"content-length", b"%d" % len(body)),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await respond(send, 200, b"text/plain; version=0.0.4", text.encode())

@@ -43,7 +43,7 @@ class HttpSink:
     ) -> None:
         self._base = base.rstrip("/")
         self._client = client or httpx.AsyncClient(timeout=SEND_SECONDS_MAX)
-        self._headers = {**feed.HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
+        self._headers = feed.headers(token)
         self._attempts, self._jitter, self._sleep = attempts, jitter, sleep
 
     async def record(self, events: Sequence[bytes]) -> None:
@@ -59,8 +59,7 @@ class HttpSink:
         wait, asked = _WAIT_SECONDS, 0.0
         for attempt in range(self._attempts):
             if attempt:
-                # Between half and the whole of it, so that many senders do not come back at once.
-                await self._sleep(max(asked, wait * (0.5 + self._jitter() / 2)))
+                await self._sleep(feed.pause(wait, asked=asked, jitter=self._jitter()))
                 wait = min(wait * 2, SEND_WAIT_SECONDS_MAX)
             try:
                 response = await self._post(events)
@@ -73,10 +72,7 @@ class HttpSink:
         raise StoreError(f"{len(events)} events did not reach the repository")
 
     async def _post(self, events: list[bytes]) -> httpx.Response:
-        if len(events) == 1:
-            url, body = f"{self._base}/AuditEvent", events[0]
-        else:
-            url, body = self._base, feed.bundle(events)
+        url, body = feed.addressed(self._base, events)
         return await self._client.post(url, content=body, headers=self._headers)
 
     def _left(self, events: list[bytes], response: httpx.Response) -> list[bytes]:

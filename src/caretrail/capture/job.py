@@ -7,7 +7,7 @@ import functools
 import uuid
 from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
-from caretrail.capture.recorder import now
+from caretrail import clock
 from caretrail.patterns.exchange import NOBODY, Identity
 from caretrail.patterns.jobs import job_events
 from caretrail.patterns.observation import Observation
@@ -32,7 +32,7 @@ class AuditedJob:
         self._recorder, self._name, self._identity = recorder, name, identity
         self._patients: dict[str, None] = {}
         self._touched: dict[str, None] = {}
-        self._start = now()
+        self._start = clock.instant()
         self.request_id = str(uuid.uuid4())
 
     def about(self, *patients: str) -> None:
@@ -45,7 +45,7 @@ class AuditedJob:
 
     async def __aenter__(self) -> Self:
         """Begin the job."""
-        self._start = now()
+        self._start = clock.instant()
         return self
 
     async def __aexit__(
@@ -60,7 +60,7 @@ class AuditedJob:
             outcome, text = "4", "the job was cancelled"
         recorder, who = self._recorder, self._identity
         observed = Observation(
-            recorded=now(),
+            recorded=clock.instant(),
             client=recorder.server,
             server=recorder.server,
             user=who.user,

@@ -10,8 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from caretrail import clock
 from caretrail.capture import recorder as recording
 from caretrail.capture.exports import ExportAddresses
+from caretrail.capture.forwarding import raw_path
 from caretrail.errors import Issue
 from caretrail.fhir.operation_outcome import outcome_bytes
 from caretrail.limits import CAPTURE_BODY_BYTES_MAX
@@ -38,8 +40,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NOTES: Final = "caretrail.capture"
 _REQUEST_ID: Final = b"x-request-id"
-# Only these can hold what is looked for; of other answers no byte is kept or kept waiting.
-_EXAMINED: Final = ("json", "xml")
 _READ: Final = {
     name.encode(): name
     for name in (
@@ -125,13 +125,21 @@ class AuditMiddleware:
         if scope["type"] != "http" or scope["method"] == "OPTIONS":
             await self.app(scope, receive, send)  # A preflight (CORS) touches no data.
             return
-        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        known = self.exports.interaction(scope["method"], path)
-        if not known and path != self.base and not path.startswith(f"{self.base}/"):
+        path = raw_path(scope).decode("latin-1")
+        if not self.covers(scope["method"], path):
             await self.app(scope, receive, send)
             return
+        known = self.exports.interaction(scope["method"], path)
         path = path.removeprefix(self.base).lstrip("/")
         await _Call(self, scope, receive, send, path=path, known=known).run()
+
+    def covers(self, method: str, path: str) -> bool:
+        """Tell whether an address is of the FHIR server, or one that it gave for an export."""
+        return (
+            path == self.base
+            or path.startswith(f"{self.base}/")
+            or bool(self.exports.interaction(method, path))
+        )
 
 
 class _Call:
@@ -212,7 +220,7 @@ class _Call:
         if "x-request-id" not in self._answer_headers:
             headers.append((_REQUEST_ID, self._request_id.encode()))
         kind = self._answer_headers.get("content-type", "")
-        self._is_examined = any(word in kind for word in _EXAMINED)
+        self._is_examined = recording.is_examined(kind)
         self._start = {**message, "headers": headers}
         if not self._owner.block:
             await self._flush()
@@ -304,7 +312,7 @@ class _Call:
             ),
             status=self._status,
             failure=failure or self._notes.failure,
-            end=recording.now(),
+            end=clock.instant(),
             server=owner.recorder.server,
             site=owner.recorder.site,
             address=(scope.get("client") or ("",))[0],

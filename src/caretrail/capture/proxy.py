@@ -15,6 +15,7 @@ import httpx
 from caretrail.capture.forwarding import (
     check_request,
     has_body,
+    raw_path,
     request_headers,
     response_headers,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from caretrail.patterns.exchange import Failure
 
 _log: Final = logging.getLogger(__name__)
+CLOSE: Final = (b"connection", b"close")
 _REWRITTEN: Final = ("json", "xml")
 # Of these a second try cannot do anything twice (RFC 9110, 9.2.2), and they have no body here.
 _REPEATABLE: Final = frozenset(["GET", "HEAD", "OPTIONS"])
@@ -64,6 +66,7 @@ class Proxy:
         on_accepted: Callable[[Scope], None] = lambda _: None,
     ) -> None:
         self._upstream, self._public = upstream, public
+        self._paths = public.path.encode(), upstream.path.encode()
         self._connections = connections or Upstream(upstream.origin)
         self._on_accepted = on_accepted
         self._origin = httpx.URL(upstream.origin)
@@ -77,7 +80,7 @@ class Proxy:
         try:
             check_request(scope)
         except InvalidError as error:
-            await answer(send, 400, error.issues()[0], close=True)
+            await answer(send, 400, error.issues()[0], CLOSE)
             return
         await _Call(self, scope, receive, send).run()
 
@@ -87,11 +90,12 @@ class Proxy:
 
     def request(self, scope: Scope, stream: httpx.AsyncByteStream) -> httpx.Request:
         """Return the request to the server; its target is the client's, byte by byte."""
-        raw = scope.get("raw_path") or scope["path"].encode()
+        raw = raw_path(scope)
         # The gateway's own path takes the place of the server's, and a `*` or nothing is the root.
         path = raw if raw.startswith(b"/") else b"/"
-        if path == self._public.path.encode() or path.startswith(self._public.path.encode() + b"/"):
-            path = self._upstream.path.encode() + path[len(self._public.path) :] or b"/"
+        own, base = self._paths
+        if path == own or path.startswith(own + b"/"):
+            path = base + path[len(own) :] or b"/"
         query = scope["query_string"]
         return httpx.Request(
             scope["method"],
@@ -126,24 +130,22 @@ class Proxy:
     ) -> tuple[list[Header], Rewriter | None, Callable[[bytes], bytes]]:
         """Return the headers of the answer, and what its body goes through."""
         kind = response.headers.get("content-type", "")
-        unpack = inflating(response.headers.get("content-encoding", "").strip().lower())
-        is_rewritten = (
-            self._links is not None
-            and unpack is not None
+        links, unpack = self._links, None
+        if (
+            links is not None
             and any(word in kind for word in _REWRITTEN)
             and response.status_code not in (204, 206, 304)
-        )
+        ):
+            unpack = inflating(response.headers.get("content-encoding", "").strip().lower())
         headers = response_headers(
             response.headers.raw,
             status=response.status_code,
-            links=self._links,
-            is_rewritten=is_rewritten,
+            links=links,
+            is_rewritten=unpack is not None,
         )
-        if not is_rewritten or method == "HEAD":
+        if links is None or unpack is None or method == "HEAD":
             return headers, None, bytes
-        assert self._links is not None
-        assert unpack is not None
-        return headers, Rewriter(*self._links), unpack
+        return headers, Rewriter(*links), unpack
 
 
 class _Call(httpx.AsyncByteStream):
@@ -240,16 +242,19 @@ class BrokenOffError(Exception):
     """The server's answer ended in its middle."""
 
 
-async def answer(send: Send, status: int, issue: Issue, *, close: bool = False) -> None:
+async def answer(send: Send, status: int, issue: Issue, *more: Header) -> None:
     """Send an answer of the gateway's own, as an OperationOutcome."""
-    body = outcome_bytes([issue])
+    await respond(send, status, b"application/fhir+json", outcome_bytes([issue]), *more)
+
+
+async def respond(send: Send, status: int, kind: bytes, body: bytes, *more: Header) -> None:
+    """Send an answer that no cache keeps; `more` are headers beyond those that say so."""
     headers = [
-        (b"content-type", b"application/fhir+json"),
+        (b"content-type", kind),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
+        *more,
     ]
-    if close:
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 import uuid
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-from caretrail.fhir.temporal import format_instant
 from caretrail.limits import CAPTURE_BODY_BYTES_MAX, REQUEST_ID_CHARACTERS_MAX
 from caretrail.patterns.exchange import Message
 from caretrail.patterns.observation import Machine, reference
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from caretrail.patterns.exchange import Exchange
 
 log: Final = logging.getLogger("caretrail.capture")
+_EXAMINED: Final = ("json", "xml")
 _REQUEST_ID: Final = re.compile(rf"[!-~]{{1,{REQUEST_ID_CHARACTERS_MAX}}}")
 # W3C Trace Context, 3.2: version, trace-id, parent-id, flags; an id of zeros is none.
 _TRACE_PARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
@@ -76,9 +75,12 @@ def fhir_server(base: str, device: str = "") -> Machine:
     return Machine(who=who, address=base, address_type="5")
 
 
-def now() -> str:
-    """Return the time as AuditEvent.recorded wants it."""
-    return format_instant(time.time_ns() // 1_000_000)
+def is_examined(kind: str) -> bool:
+    """Tell whether an answer of this media type can hold what is looked for.
+
+    Of others no byte is kept, or kept waiting.
+    """
+    return any(word in kind for word in _EXAMINED)
 
 
 def request_id(received: str | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from caretrail.limits import KIND_BYTES_MAX
@@ -31,12 +32,9 @@ class Rewriter:
     """Replaces the address `old` by `new`; `feed` and `finish` return what may go on."""
 
     def __init__(self, old: str, new: str) -> None:
-        plain, escaped = _spellings(old)
-        self._new = dict(zip((plain, escaped), _spellings(new), strict=True))
-        words = re.escape(escaped) + b"|" + re.escape(plain)
-        self._inside = re.compile(b"(?:" + words + b")" + _BORDER % b"")
-        self._at_end = re.compile(b"(?:" + words + b")" + _BORDER % b"|$")
-        self._held_bytes = len(escaped)
+        self._new = dict(zip(_spellings(old), _spellings(new), strict=True))
+        self._inside, self._at_end = _patterns(old)
+        self._held_bytes = max(map(len, self._new))
         self._held = b""
         self._is_known = self._is_ours = False
 
@@ -83,6 +81,14 @@ class Rewriter:
             self._is_ours = found[1] in _KINDS
         self._is_known = True
         return True
+
+
+@lru_cache(16)  # A proxy has one server, and a rewriter for each answer.
+def _patterns(old: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return what finds an address inside a text, and what finds it at its end as well."""
+    plain, escaped = map(re.escape, _spellings(old))
+    words = b"(?:" + escaped + b"|" + plain + b")"
+    return re.compile(words + _BORDER % b""), re.compile(words + _BORDER % b"|$")
 
 
 def _spellings(address: str) -> tuple[bytes, bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from caretrail.capture.recorder import now, request_id
+from caretrail import clock
+from caretrail.capture.recorder import request_id
 from caretrail.patterns import security
 from caretrail.patterns.claims import settled
 from caretrail.patterns.observation import Observation
@@ -34,7 +35,7 @@ async def change_rules(
         # Another order, or another exception: what is left out has changed all the same.
         changes = [(False, rules.text())]
     observed = Observation(
-        recorded=now(),
+        recorded=clock.instant(),
         client=at,
         server=recorder.server,
         user=by.user,

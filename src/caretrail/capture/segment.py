@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
+from caretrail import durable_file
 from caretrail.errors import StoreError
 from caretrail.limits import EVENT_BYTES_MAX
 
@@ -81,7 +82,7 @@ class Segment:
         try:
             _write(descriptor, MAGIC)
             os.fsync(descriptor)
-            sync_folder(folder)
+            durable_file.sync_folder(folder)
         except OSError:
             os.close(descriptor)
             path.unlink()
@@ -149,15 +150,6 @@ class Segment:
 def first_of(path: Path) -> int:
     """Return the position of a segment's first frame."""
     return int(path.stem)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write(descriptor: int, data: bytes) -> None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from caretrail.capture.segment import MAGIC, Frame, Segment, first_of, frames, sync_folder
+from caretrail import durable_file
+from caretrail.capture.segment import MAGIC, Frame, Segment, first_of, frames
 from caretrail.errors import ConfigurationError, StoreError
 from caretrail.limits import SPOOL_SEGMENT_BYTES
 from caretrail.patterns.numbering import number_of, numbered
@@ -86,7 +87,7 @@ class SpoolFolder:
         clean = self.path / "clean"
         if clean.exists():
             clean.unlink()
-            sync_folder(self.path)
+            durable_file.sync_folder(self.path)
             return 0
         return max((int(one.stat().st_mtime * 1000) for one in self._sizes), default=0)
 
@@ -261,7 +262,7 @@ class SpoolFolder:
     def close(self) -> None:
         """Note that nothing was under way, and let go of the folder."""
         (self.path / "clean").touch(mode=0o600)
-        sync_folder(self.path)
+        durable_file.sync_folder(self.path)
         self._active.close()
         os.close(self._gap)
         os.close(self._lock_file)

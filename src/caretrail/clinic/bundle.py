@@ -315,16 +315,14 @@ def _perform(work: Work, request: Request, entry: Entry) -> Response:
     if row.body:
         if entry.tree is None:
             raise InvalidError((Issue("required", "the entry has no resource", "resource"),))
-        body, kind = _patch(entry.tree) if method == "PATCH" else (_encoded(entry.tree), kind)
+        body, kind = (
+            _patch(entry.tree) if method == "PATCH" else (strict_json.encode(entry.tree), kind)
+        )
         headers[b"content-type"] = kind.encode()
     inner = request._replace(
         method=method, path=path, query=query, headers=headers, body=body, captures=captures
     )
     return row.perform(work, inner)
-
-
-def _encoded(tree: Mapping[str, Any]) -> bytes:
-    return strict_json.encode(tree)
 
 
 def _patch(tree: Mapping[str, Any]) -> tuple[bytes, str]:

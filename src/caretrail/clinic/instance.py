@@ -160,7 +160,8 @@ def _deleted(work: Work, request: Request, current: Version | None) -> Response:
     _check_match(request, current)
     if current is None or current.is_deleted:
         return Response(204)
-    _note(work, request, current)
+    if work.about is not None:
+        _note(work.about, request, strict_json.read(current.body))
     gone = current._replace(number=current.number + 1, updated=work.now, method="DELETE", body=b"")
     work.session.put(gone, ())
     return Response(204, headers=headers(gone)[:1])
@@ -183,10 +184,10 @@ def _check_match(request: Request, current: Version | None) -> None:
         raise PreconditionError("there is a resource at this address already")
 
 
-def _note(work: Work, request: Request, current: Version) -> None:
+def _note(about: list[str], request: Request, tree: dict[str, Any]) -> None:
     """Note the patients of a version: what is sent and answered need not show them."""
-    patients = subjects.of_resource(strict_json.read(current.body), request.base)
-    work.about.extend(one["reference"] for one in patients if "reference" in one)
+    patients = subjects.of_resource(tree, request.base)
+    about.extend(one["reference"] for one in patients if "reference" in one)
 
 
 def _store(
@@ -198,12 +199,13 @@ def _store(
         _check_match(request, current)
     number = current.number + 1 if current is not None else 1
     body = resource.stamped(tree, name=name, number=number, updated=work.now)
-    rows = indexing.rows(resource.checked(body), base=request.base)
+    plain = resource.checked(body)
+    rows = indexing.rows(plain, base=request.base)
     version = Version(kind, name, number, work.now, method, body)
     work.session.put(version, rows)
     is_new = current is None or current.is_deleted
-    if current is not None and not current.is_deleted:
+    if current is not None and not current.is_deleted and work.about is not None:
         # What is noted is all that counts, so the patients of the new version are as well.
-        _note(work, request, current)
-        _note(work, request, version)
+        _note(work.about, request, strict_json.read(current.body))
+        _note(work.about, request, plain)
     return answer(request, version, 201 if is_new else 200)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import msgspec
 
 from caretrail.api import negotiation
 from caretrail.api.http import Request, Response
+from caretrail.api.searchset import address
 from caretrail.clinic import query as clinic_query
 from caretrail.clinic import resource
 from caretrail.clinic.contract import Past, Search
@@ -18,7 +18,7 @@ from caretrail.clinic.work import Work, etag, kind_of, latest
 from caretrail.errors import NotFoundError, ParameterError, TooCostlyError
 from caretrail.fhir.operation_outcome import outcome
 from caretrail.fhir.temporal import format_instant, search_range
-from caretrail.limits import INCLUDE_ROUNDS_MAX, INCLUDED_MAX, SEARCH_COUNT_MAX
+from caretrail.limits import INCLUDE_ROUNDS_MAX, INCLUDED_MAX
 from caretrail.patterns.tables.patient_compartment import PATIENT_COMPARTMENT
 from caretrail.search import cursor
 from caretrail.search.query import Query as Bound
@@ -87,8 +87,9 @@ def _searched(
     include: tuple[Include, ...] = (),
 ) -> Response:
     negotiation.require_form(request)
-    pairs = [pair for pair in request.pairs() if pair[0] not in ("_type", *_own(include))]
-    types = [pair for pair in request.pairs() if pair[0] == "_type"]
+    given = request.pairs()
+    pairs = [pair for pair in given if pair[0] not in ("_type", *_own(include))]
+    types = [pair for pair in given if pair[0] == "_type"]
     strict = negotiation.preference(request).strict
     query = clinic_query.parse(pairs, kinds, strict=strict, place=work.place(request))
     bound = Bound(applied=(("", path), *types, *query.applied))
@@ -99,7 +100,7 @@ def _searched(
     hits = [] if query.summary == "count" else work.session.search(search)
     page, more = hits[: query.count], len(hits) > query.count
     included = _included(work, page, (*query.include, *include), query.revinclude)
-    links = _Links(request, path, [*types, *query.applied, *_shown(request.pairs())])
+    links = _Links(request, path, [*types, *query.applied, *_shown(given)])
     bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset"}
     if total is not None:
         bundle["total"] = total
@@ -186,11 +187,7 @@ class _Links:
         return [{"relation": name, "url": self._url(page)} for name, page in links]
 
     def _url(self, page: str | None) -> str:
-        pairs = [*self._applied, *([("_page", page)] if page else [])]
-        text = "&".join(
-            f"{quote(name, safe=':.')}={quote(value, safe='/:,')}" for name, value in pairs
-        )
-        return f"{self._address}?{text}" if text else self._address
+        return address(self._address, [*self._applied, *([("_page", page)] if page else [])])
 
 
 def history_instance(work: Work, request: Request) -> Response:
@@ -219,14 +216,15 @@ def _history(work: Work, request: Request, past: Past, path: str) -> Response:
     query = clinic_query.parse(counts, [], strict=True, place=work.place(request))
     if "_since" in given:
         past = past._replace(since=-(-_instant(given["_since"]) // _MILLISECOND))
-    count = min(query.count, SEARCH_COUNT_MAX)
+    count = query.count
     applied = [(name, value) for name, value in given.items() if name != "_page"]
     bound = Bound(applied=(("", path), *((n, v) for n, v in applied if n == "_since")))
     here = given.get("_page")
-    total = work.session.history_count(past)
     if here:
         start = cursor.decode(here, bound, key=work.key)
         past, total = past._replace(before=start.place[0]), start.total or 0
+    else:
+        total = work.session.history_count(past)
     rows = [] if query.summary == "count" else work.session.history(past._replace(limit=count + 1))
     page, following = rows[:count], None
     if len(rows) > count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Final, NamedTuple
 
 from caretrail.patterns.tables.composite_parameters import COMPOSITES
@@ -62,7 +62,7 @@ class Parameter(NamedTuple):
         return self.code in _STORED
 
 
-@lru_cache
+@cache
 def parameters(kind: str) -> dict[str, Parameter]:
     """Return the search parameters of a resource type by code; those of all types for ""."""
     found = {row.code: row for row in _rows("Resource", kind)}

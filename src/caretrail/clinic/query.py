@@ -27,11 +27,11 @@ from caretrail.errors import Issue, ParameterError
 from caretrail.limits import (
     CHAIN_LINKS_MAX,
     SEARCH_COUNT_DEFAULT,
-    SEARCH_COUNT_MAX,
     SEARCH_VALUES_MAX,
     SORT_KEYS_MAX,
 )
 from caretrail.search import date, reference, string, token, uri
+from caretrail.search.result_parameters import ResultParameters
 from caretrail.search.syntax import split_escaped, unescape
 
 if TYPE_CHECKING:
@@ -91,29 +91,19 @@ def parse(
     return _Parser(kinds, strict=strict, place=place).parse(pairs)
 
 
-class _Parser:
+class _Parser(ResultParameters):
     def __init__(self, kinds: Sequence[str], *, strict: bool, place: Place) -> None:
         # Only what all types have in common can be asked of several.
         self._kind = kinds[0] if len(kinds) == 1 else ""
-        self._strict, self._values = strict, _Values(place)
+        super().__init__(strict=strict)
+        self._values = _Values(place)
         self._filters: list[Filter] = []
-        self._applied: list[tuple[str, str]] = []
-        self._ignored: list[Issue] = []
-        self._control: dict[str, Any] = {}
 
     def parse(self, pairs: Sequence[tuple[str, str]]) -> Query:
         for name, value in pairs:
             if name not in _ELSEWHERE and value:  # FHIR: a parameter without a value is ignored.
                 self._add(name, value)
-        if self._control.get("elements") and self._control.get("summary") not in (None, "false"):
-            raise ParameterError("`_elements` and `_summary` cannot be combined")
-        return Query(
-            AllOf(tuple(self._filters)),
-            len(self._filters),
-            applied=tuple(self._applied),
-            ignored=tuple(self._ignored),
-            **self._control,
-        )
+        return Query(AllOf(tuple(self._filters)), len(self._filters), **self.results())
 
     def _add(self, name: str, value: str) -> None:
         control = _CONTROLS.get(name.partition(":")[0])
@@ -123,25 +113,9 @@ class _Parser:
                 return
             self._filters.append(self._values.filter(self._kind, name, value))
         except _UnknownError as error:
-            self._unknown(str(error))
+            self.unknown(str(error))
         else:
             self._applied.append((name, value))
-
-    def _unknown(self, what: str) -> None:
-        # The name is the sender's own text: it is not repeated.
-        issue = Issue("not-supported", what, severity="error" if self._strict else "warning")
-        if self._strict:
-            raise ParameterError((issue,))
-        self._ignored.append(issue)
-
-    def read_count(self, name: str, value: str) -> None:
-        if not value.isascii() or not value.isdigit() or len(value) > 9:
-            raise ParameterError("`_count` is a whole number of at most 9 digits")
-        if int(value) == 0:
-            self._control["summary"] = "count"
-        else:
-            self._control["count"] = min(int(value), SEARCH_COUNT_MAX)
-        self._applied.append((name, value))
 
     def read_sort(self, name: str, value: str) -> None:
         known = parameters(self._kind)
@@ -149,7 +123,7 @@ class _Parser:
         for part in value.split(","):
             row = known.get(part.strip().removeprefix("-"))
             if row is None or row.components:
-                self._unknown("a sort key that the type does not have was left out")
+                self.unknown("a sort key that the type does not have was left out")
                 continue
             keys.append(SortKey(row.key, row.kind, part.strip().startswith("-")))
         if len(keys) > SORT_KEYS_MAX:
@@ -181,7 +155,7 @@ class _Parser:
             raise ParameterError("an include is Type:parameter, or Type:parameter:Target")
         row = parameters(source).get(code) if code not in ("", "*") else None
         if code not in ("", "*") and (row is None or row.kind != "reference"):
-            self._unknown("an include by a parameter that is no reference was left out")
+            self.unknown("an include by a parameter that is no reference was left out")
             return
         if field == "_revinclude" and row is None:
             raise ParameterError("`_revinclude` names one parameter: Type:parameter")
@@ -190,9 +164,6 @@ class _Parser:
         )
         self._control[field[1:]] = (*self._control.get(field[1:], ()), one)
         self._applied.append((name, value))
-
-    def read_page(self, _: str, value: str) -> None:
-        self._control["page"] = value
 
 
 _CONTROLS: Final[dict[str, Callable[[_Parser, str, str], None]]] = {

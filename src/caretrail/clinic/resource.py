@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from caretrail.api import subset
 from caretrail.clinic import validation
 from caretrail.errors import InvalidError, Issue
 from caretrail.fhir import strict_json
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
 _Members = dict[str, msgspec.Raw]
 _decoder: Final = msgspec.json.Decoder(_Members)
-_SUBSETTED: Final = {
-    "system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue",
-    "code": "SUBSETTED",
-    "display": "Resource encoded in summary mode",
-}
 _ALWAYS: Final = frozenset(["resourceType", "id", "meta"])
 
 
@@ -56,6 +52,9 @@ def checked(body: bytes) -> dict[str, Any]:
 
 def part(body: bytes, kind: str, summary: str | None, elements: Collection[str]) -> bytes:
     """Return what `_summary` or `_elements` asks of a resource (FHIR R4, search, 3.1.1.5.8-9)."""
+    if not elements and summary not in ("true", "text", "data"):
+        return body
+    members = _decoder.decode(body)
     summarized, always = (set(names.split()) for names in SUMMARY_ELEMENTS[kind])
     if elements:
         wanted = always | set(elements)
@@ -63,17 +62,6 @@ def part(body: bytes, kind: str, summary: str | None, elements: Collection[str])
         wanted = always | summarized
     elif summary == "text":
         wanted = always | {"text"}
-    elif summary == "data":
-        wanted = _decoder.decode(body).keys() - {"text"}
     else:
-        return body
-    wanted |= _ALWAYS
-    members: dict[str, Any] = {
-        name: value
-        for name, value in _decoder.decode(body).items()
-        if name.removeprefix("_") in wanted
-    }
-    meta: dict[str, Any] = dict(_decoder.decode(members["meta"]))
-    tags = msgspec.json.decode(meta.get("tag", b"[]"), type=list[msgspec.Raw])
-    members["meta"] = meta | {"tag": [*tags, _SUBSETTED]}
-    return msgspec.json.encode(members)
+        wanted = members.keys() - {"text"}
+    return subset.marked(subset.chosen(members, wanted | _ALWAYS))

@@ -57,13 +57,12 @@ class Clinic:
         async def handle(request: Request, service: Service) -> Response:
             _require_json(request)
             run = self._store.write if row.writes else self._store.read
-            noted = ABOUT.get()
-            work = self._worker(service, noted if noted is not None else [])
+            work = self._worker(service, ABOUT.get())
             return await run(lambda session: row.perform(work(session), request))
 
         return handle
 
-    def _worker(self, service: Service, noted: list[str]) -> Callable[[Session], Work]:
+    def _worker(self, service: Service, noted: list[str] | None) -> Callable[[Session], Work]:
         now = service.now()
 
         def new_id() -> str:
@@ -86,7 +85,7 @@ class Clinic:
         # Megabytes of JSON: others are answered meanwhile.
         parsed = await asyncio.to_thread(bundle.parse, request, service.bundle_entries_max)
         # A note is about a whole exchange; of a Bundle nobody could tell to which entry it belongs.
-        work = self._worker(service, [])
+        work = self._worker(service, None)
         if parsed.type == "batch":
             return await self._batch(request, parsed.entries, work)
         try:

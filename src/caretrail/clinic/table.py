@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from caretrail.api.router import captures_of
 from caretrail.clinic import instance, listing
 from caretrail.errors import NotFoundError
 
@@ -53,14 +54,16 @@ ROWS: Final = (
 )  # fmt: skip
 
 
+_PATTERNS: Final = tuple((row, tuple(row.path.split("/"))) for row in ROWS)
+
+
 def find(method: str, path: str) -> tuple[Row, tuple[str, ...]]:
     """Return the row of a request in a Bundle and what stands in its braces, or raise."""
     parts = path.split("/")
-    for row in ROWS:
-        wanted = row.path.split("/")
+    for row, wanted in _PATTERNS:
         if row.method != method or len(wanted) != len(parts):
             continue
-        if all(one[:1] == "{" or one == part for one, part in zip(wanted, parts, strict=True)):
-            pairs = zip(wanted, parts, strict=True)
-            return row, tuple(part for one, part in pairs if one[:1] == "{")
+        captures = captures_of(wanted, parts)
+        if captures is not None:
+            return row, captures
     raise NotFoundError("there is nothing at this address for that method")

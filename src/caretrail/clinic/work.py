@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from caretrail.api import negotiation
-from caretrail.api.http import Header, Response, decode_pairs, http_date
+from caretrail.api.http import Header, Response, decode_pairs, last_modified
 from caretrail.clinic import query as clinic_query
 from caretrail.clinic.contract import Search
 from caretrail.clinic.parameters import KINDS
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 class Work(NamedTuple):
-    """One interaction. `about` takes references of patients that its answer does not show.
+    """One interaction.
 
+    `about` takes references of patients that its answer does not show, if somebody asks for them.
     `now` is in milliseconds since 1970; `key` makes page links of no use when they are changed.
     """
 
@@ -29,7 +30,7 @@ class Work(NamedTuple):
     now: int
     new_id: Callable[[], str]
     key: bytes
-    about: list[str]
+    about: list[str] | None
 
     def place(self, request: Request) -> Place:
         """Return where a search is made."""
@@ -77,7 +78,7 @@ def headers(version: Version) -> tuple[Header, ...]:
     """Return the headers that say which version an answer is about."""
     return (
         (b"etag", etag(version).encode()),
-        (b"last-modified", http_date(version.updated // 1000).encode()),
+        last_modified(version.updated),
     )
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from caretrail.fhir.temporal import format_instant
+from caretrail import clock
 from caretrail.patterns import own
-from caretrail.patterns.own import Log
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -39,7 +37,7 @@ class Announcement:
 
     def __init__(self, repository: Repository, *, query: str, media: str, requester: str) -> None:
         self.query, self.media, self.requester = query, media, requester
-        self.at = time.time_ns() // 1_000_000
+        self.at = clock.milliseconds()
         self.entry: int | None = None
         self._repository = repository
 
@@ -49,10 +47,9 @@ class Announcement:
         return await to_end(self._say(events))
 
     async def _say(self, events: int) -> int:
-        log = Log(self._repository.origin, format_instant(time.time_ns() // 1_000_000))
         stored = await self._repository.record_own(
             own.exported(
-                log,
+                self._repository.speaking(),
                 query=self.query,
                 events=events,
                 media_type=self.media,

@@ -26,7 +26,6 @@ from caretrail.exporting.gathering import Gathered, Teller
 from caretrail.exporting.selection import subjects_of
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import EXPORT_CHECKPOINT_SECONDS_MAX, EXPORT_PROOFS_MAX
-from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.evidence import Evidence, LogKey, Range, Singles, members
 from caretrail.tlog.proof_file import ProofFile
 
@@ -36,10 +35,10 @@ if TYPE_CHECKING:
 
     from caretrail.exporting.announcing import Announcement
     from caretrail.exporting.selection import Selection
-    from caretrail.publisher.publishing import Publisher
+    from caretrail.publisher.publishing import Publisher, Signed
     from caretrail.repository import Repository
     from caretrail.storage.contract import Proofs
-    from caretrail.tlog.note import Note, VerifierKey
+    from caretrail.tlog.note import VerifierKey
     from caretrail.tlog.policy import Policy
 
 MEDIA: Final = "application/vnd.caretrail.evidence+zip"
@@ -89,18 +88,18 @@ class Cutter:
                 " that there is none"
             )
         said = await self._said.say(len(entries))
-        note, size = await self._covering(said)
+        signed = await self._covering(said)
         gathered = Gathered(set(entries).__contains__)
         total = len(entries)
         if total > EXPORT_PROOFS_MAX:
             first, end = entries[0], entries[-1] + 1
             await self._gather(gathered, range(first, end), total=end - first)
-            return await self._evidence(gathered, note, size, start=first, end=end)
+            return await self._evidence(gathered, signed, await self._range(first, end, signed))
         await self._gather(gathered, entries, total=total)
         proofs = await self._repository.prove(
-            lambda proofs: {one: _proof(proofs, one, size, note) for one in gathered.numbers}
+            lambda proofs: {one: _proof(proofs, one, signed) for one in entries}
         )
-        return await self._evidence(gathered, note, size, proof=Singles(proofs))
+        return await self._evidence(gathered, signed, Singles(proofs))
 
     # A range, of which everything is shown, or everything about the subjects.
 
@@ -113,13 +112,13 @@ class Cutter:
         stop = until if end is None else end
         await self._gather(gathered, range(start, stop), total=stop - start)
         said = await self._said.say(len(gathered.disclosed))
-        note, size = await self._covering(said)
+        signed = await self._covering(said)
         if end is None:
             # What came meanwhile, this export's own event among it, is covered as well.
-            await self._gather(gathered, range(stop, size), total=size - start)
-            stop = size
+            await self._gather(gathered, range(stop, signed.size), total=signed.size - start)
+            stop = signed.size
         await self._redactions(gathered, stop)
-        return await self._evidence(gathered, note, size, start=start, end=stop)
+        return await self._evidence(gathered, signed, await self._range(start, stop, signed))
 
     async def _redactions(self, gathered: Gathered, end: int) -> None:
         """Disclose the events that say why others were erased, as far as the range reaches."""
@@ -146,46 +145,38 @@ class Cutter:
             gathered.take(rows)
             self._on_progress(Progress(len(gathered.entries), total, runs[-1][1] - 1))
 
-    async def _covering(self, entry: int) -> tuple[Note, int]:
+    async def _covering(self, entry: int) -> Signed:
         cosigned = self._publisher.has_witnesses
-        note = await self._publisher.covering(
+        signed = await self._publisher.covering(
             entry, cosigned=cosigned, seconds=EXPORT_CHECKPOINT_SECONDS_MAX
         )
-        if note is None:
+        if signed is None:
             who = "enough witnesses have not cosigned" if cosigned else "the log has not signed"
             raise UnavailableError(f"{who} a checkpoint over this export in time: ask again later")
-        return note, Checkpoint.parse(note.text).size
+        return signed
+
+    async def _range(self, start: int, end: int, signed: Signed) -> Range:
+        sides = await self._repository.prove(
+            lambda proofs: proofs.prover.range(start=start, end=end, size=signed.size)
+        )
+        return Range(start, end, *sides)
 
     async def _evidence(
-        self,
-        gathered: Gathered,
-        note: Note,
-        size: int,
-        *,
-        start: int = 0,
-        end: int = 0,
-        proof: Singles | None = None,
+        self, gathered: Gathered, signed: Signed, proof: Range | Singles
     ) -> Evidence:
-        """Return the parts of the bundle, with the proof of a range unless there are single ones."""
-        covered: Range | Singles
-        if proof is None:
-            sides = await self._repository.prove(
-                lambda proofs: proofs.prover.range(start=start, end=end, size=size)
-            )
-            covered = Range(start, end, *sides)
-        else:
-            covered = proof
+        """Return the parts of the bundle."""
+        size = signed.size
         history = self._repository.keys
-        stamp = await self._publisher.stamp_of(note)
+        stamp = await self._publisher.stamp_of(signed.note)
         return Evidence(
             origin=self._repository.origin,
             log=self._repository.identity.log,
             size=size,
             selection=self._told(gathered),
-            checkpoint=note.format(),
+            checkpoint=signed.note.format(),
             policy=policy_of(history.valid_keys(size), self._publisher.policy),
             keys=[LogKey(key.format(), one.since) for one in history.periods for key in one.keys],
-            proof=covered,
+            proof=proof,
             entries=gathered.entries,
             disclosed=gathered.disclosed,
             redacted=gathered.redacted,
@@ -252,5 +243,6 @@ def policy_of(keys: Iterable[VerifierKey], policy: Policy | None) -> bytes:
         ) from error
 
 
-def _proof(proofs: Proofs, entry: int, size: int, note: Note) -> bytes:
-    return ProofFile(entry, proofs.prover.inclusion(index=entry, size=size), note).format()
+def _proof(proofs: Proofs, entry: int, signed: Signed) -> bytes:
+    hashes = proofs.prover.inclusion(index=entry, size=signed.size)
+    return ProofFile(entry, hashes, signed.note).format()

@@ -40,7 +40,6 @@ class Gathered:
     def __init__(
         self, chosen: Callable[[int], bool] | None, *, about: Teller | None = None
     ) -> None:
-        self.numbers: list[int] = []
         self.entries: list[bytes] = []
         self.disclosed: list[Disclosed] = []
         self.redacted: list[Redacted] = []
@@ -59,7 +58,6 @@ class Gathered:
     def take(self, rows: Iterable[tuple[Sealed, bool]]) -> None:
         """Add entries; raise TooLargeError when they are too many."""
         for sealed, is_shown in rows:
-            self.numbers.append(sealed.entry)
             self.entries.append(sealed.data)
             self._count(len(sealed.data))
             if not is_shown:

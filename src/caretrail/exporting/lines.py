@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import partial
 from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
@@ -10,8 +11,6 @@ import msgspec
 from caretrail.errors import StoreError, TooLargeError
 from caretrail.exporting import found
 from caretrail.exporting.announcing import Exported, Progress, in_thread
-from caretrail.fhir import intake
-from caretrail.fhir.intake import Form
 from caretrail.fhir.served import served
 
 if TYPE_CHECKING:
@@ -52,13 +51,13 @@ async def write_lines(
     await said.say(len(entries))
     written, events = 0, 0
     for runs in found.portions(entries):
-        lines = await repository.look(lambda reads, runs=runs: _lines(reads, runs))  # type: ignore[misc]
+        lines = await repository.look(partial(_lines, runs=runs))
         data = b"".join(lines)
         written += len(data)
         if bytes_max is not None and written > bytes_max:
             raise TooLargeError("the file would be too large: export less, by date for example")
         try:
-            await in_thread(lambda data=data: target.write(data))  # type: ignore[misc]
+            await in_thread(partial(target.write, data))
         except OSError as error:
             raise StoreError(f"the file cannot be written ({error.strerror})") from error
         events += len(lines)
@@ -72,8 +71,7 @@ def _lines(reads: Reads, runs: Sequence[Run]) -> list[bytes]:
 
 def line(record: Record) -> bytes:
     """Return an event as it is served, on one line with its end."""
-    view = intake.view(record.body, Form(record.form))
-    event = served(view, event_id=record.id, received_ms=record.received)
+    event = served(record.body, record.form, event_id=record.id, received_ms=record.received)
     # White space between members is the sender's own, and kept: but a line has one end.
     if b"\n" in event or b"\r" in event:
         event = msgspec.json.format(event, indent=-1)

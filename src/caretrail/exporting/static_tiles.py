@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from caretrail import durable_file
@@ -47,14 +48,14 @@ async def write_tiles(
     absent. Where witnesses are set up it is a cosigned one. With `entries` the entry bundles are
     written as well. Raises ConflictError where the folder has another tree.
     """
-    note = await publisher.covering(
+    signed = await publisher.covering(
         repository.size - 1,
         cosigned=publisher.has_witnesses,
         seconds=EXPORT_CHECKPOINT_SECONDS_MAX,
     )
-    if note is None:
+    if signed is None:
         raise UnavailableError("no checkpoint over the whole log was signed and cosigned in time")
-    size = Checkpoint.parse(note.text).size
+    size = signed.size
     old = await in_thread(lambda: _found(folder, repository.origin))
     if old is not None:
         await repository.prove(lambda proofs: _continue(proofs, old, size))
@@ -70,11 +71,11 @@ async def write_tiles(
     for at in range(0, len(wanted), _TILES_AT_ONCE):
         some = wanted[at : at + _TILES_AT_ONCE]
         bodies = await repository.prove(
-            lambda proofs, some=some: [(one.path(), _content(proofs, one)) for one in some]  # type: ignore[misc]
+            lambda proofs, some=some: [(one.path(), content(proofs, one)) for one in some]  # type: ignore[misc]
         )
-        await in_thread(lambda bodies=bodies: _write(folder, bodies))  # type: ignore[misc]
+        await in_thread(partial(_write, folder, bodies))
         on_progress(Progress(at + len(some), len(wanted)))
-    await in_thread(lambda: _write(folder, [(_CHECKPOINT, note.format())]))
+    await in_thread(lambda: _write(folder, [(_CHECKPOINT, signed.note.format())]))
     return Written(size, len(wanted))
 
 
@@ -103,7 +104,8 @@ def _continue(proofs: Proofs, old: Checkpoint, size: int) -> None:
         )
 
 
-def _content(proofs: Proofs, named: Tile | Bundle) -> bytes:
+def content(proofs: Proofs, named: Tile | Bundle) -> bytes:
+    """Return the bytes of a tile or of an entry bundle."""
     if isinstance(named, Tile):
         return proofs.hashes(named)
     first = named.n * TILE_WIDTH

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from caretrail.patterns.observation import Json
 
 ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
-RECORDING_STOPPED: Final = Code(DCM, "110133", "Audit Recording Stopped")
 SECURITY_CONFIGURATION: Final = Code(DCM, "110129", "Security Configuration")
 OBJECT_SECURITY_CHANGED: Final = Code(DCM, "110135", "Object Security Attributes Changed")
 _PERMANENT_ERASURE: Final = Code(f"{codes.THO}/dicom-audit-lifecycle", "15", "Permanent erasure")
@@ -58,7 +57,7 @@ def gap(log: Log, *, since: str, until: str) -> Json:
     """DICOM Audit Recording Stopped: nothing was taken between two instants (an unclean stop)."""
     details = {"gap-since": since, "gap-until": until}
     return _event(
-        log, codes.SECURITY_ALERT, RECORDING_STOPPED, "E", detail_list(details), outcome="4"
+        log, codes.SECURITY_ALERT, codes.RECORDING_STOPPED, "E", detail_list(details), outcome="4"
     )
 
 

@@ -40,16 +40,13 @@ class Run(NamedTuple):
     erased: int
 
 
-async def redact(
-    repository: Repository, log: Callable[[], Log], event_ids: Sequence[str], order: Order
-) -> list[int]:
+async def redact(repository: Repository, event_ids: Sequence[str], order: Order) -> list[int]:
     """Erase the contents of these events; return their entries.
 
     Raises NotFoundError for an id that is not there, and ParameterError for an event of the log's
     own or one under a hold; nothing is erased then.
     """
-    if not order.policy or not order.requester:
-        raise ParameterError("an erasure names its policy and who asked for it")
+    _check(order)
     held = await holds.held_entries(repository)
     entries = []
     for event_id in event_ids:
@@ -61,14 +58,13 @@ async def redact(
         if record.entry in held:
             raise ParameterError("one of the events is under a legal hold: nothing was erased")
         entries.append(record.entry)
-    await _erase(repository, log, entries, order)
+    await _erase(repository, entries, order)
     await repository.purge()
     return entries
 
 
 async def retain(
     repository: Repository,
-    log: Callable[[], Log],
     *,
     before: str,
     order: Order,
@@ -93,26 +89,22 @@ async def retain(
     policy = order.policy
     kept = len(due) - len(entries)
     await repository.record_own(
-        own.retention_run(log(), before=limit, policy=policy, events=len(due), held=kept)
+        own.retention_run(
+            repository.speaking(), before=limit, policy=policy, events=len(due), held=kept
+        )
     )
-    for at in range(0, len(entries), ERASED_AT_ONCE_MAX):
-        await _erase(repository, log, entries[at : at + ERASED_AT_ONCE_MAX], order)
-        progress(min(at + ERASED_AT_ONCE_MAX, len(entries)), len(entries))
+    await _erase(repository, entries, order, progress)
     await repository.purge()
     return Run(len(due), kept, len(entries))
 
 
-async def shred(
-    repository: Repository, log: Callable[[], Log], *, month: Month, order: Order
-) -> int:
+async def shred(repository: Repository, now: Log, *, month: Month, order: Order) -> int:
     """Erase all that others sent in a month, and destroy its data key; return how many there were.
 
     With the key go the contents in every backup. Raises ParameterError for a month that is not over
     yet, or of which something is under a hold, and NotFoundError when it has no key.
     """
-    if not order.policy or not order.requester:
-        raise ParameterError("an erasure names its policy and who asked for it")
-    now = log()
+    _check(order)
     if Month.of(instant(now.recorded).milliseconds) <= month:
         raise ParameterError("the month is not over yet")
     asked = [("_lastUpdated", str(month))]
@@ -120,32 +112,28 @@ async def shred(
     entries = [record.entry async for record in records if record.kind != Kind.OWN]
     if not (await holds.held_entries(repository)).isdisjoint(entries):
         raise ParameterError("an event of this month is under a legal hold: nothing was erased")
-    for at in range(0, len(entries), ERASED_AT_ONCE_MAX):
-        await _erase(repository, log, entries[at : at + ERASED_AT_ONCE_MAX], order)
-    await repository.record_own(
-        own.data_key_destroyed(
-            now,
-            month=str(month),
-            policy=order.policy,
-            requester=order.requester,
-            approver=order.approver,
-        )
-    )
+    await _erase(repository, entries, order)
+    await repository.record_own(own.data_key_destroyed(now, month=str(month), **order._asdict()))
     await repository.purge()
     await repository.shred(month)
     return len(entries)
 
 
 async def _erase(
-    repository: Repository, log: Callable[[], Log], entries: Sequence[int], order: Order
+    repository: Repository,
+    entries: Sequence[int],
+    order: Order,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
-    stored = await repository.record_own(
-        own.erased(
-            log(),
-            entries=entries,
-            policy=order.policy,
-            requester=order.requester,
-            approver=order.approver,
+    for at in range(0, len(entries), ERASED_AT_ONCE_MAX):
+        some = entries[at : at + ERASED_AT_ONCE_MAX]
+        stored = await repository.record_own(
+            own.erased(repository.speaking(), entries=some, **order._asdict())
         )
-    )
-    await repository.erase(entries, cause=stored.entry)
+        await repository.erase(some, cause=stored.entry)
+        progress(at + len(some), len(entries))
+
+
+def _check(order: Order) -> None:
+    if not order.policy or not order.requester:
+        raise ParameterError("an erasure names its policy and who asked for it")

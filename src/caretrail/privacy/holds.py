@@ -14,9 +14,6 @@ from caretrail.search.query import parse
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from caretrail.patterns.own import Log
     from caretrail.repository import Repository
     from caretrail.search.record import Record
 
@@ -31,7 +28,7 @@ class Hold(NamedTuple):
     reason: str
 
 
-async def place(repository: Repository, log: Callable[[], Log], query: str, reason: str) -> Hold:
+async def place(repository: Repository, query: str, reason: str) -> Hold:
     """Place a hold on all that a search finds, now and later; raises ParameterError."""
     if not reason:
         raise ParameterError("a hold has a reason")
@@ -41,12 +38,12 @@ async def place(repository: Repository, log: Callable[[], Log], query: str, reas
     everything = await _all(repository)
     number = 1 + max((hold.number for hold, _ in everything), default=0)
     await repository.record_own(
-        own.hold(log(), number=number, query=query, reason=reason, placed=True)
+        own.hold(repository.speaking(), number=number, query=query, reason=reason, placed=True)
     )
     return Hold(number, query, reason)
 
 
-async def lift(repository: Repository, log: Callable[[], Log], number: int, reason: str) -> Hold:
+async def lift(repository: Repository, number: int, reason: str) -> Hold:
     """End a hold; raises NotFoundError when it is not in force."""
     held = next((one for one in await in_force(repository) if one.number == number), None)
     if held is None:
@@ -54,7 +51,9 @@ async def lift(repository: Repository, log: Callable[[], Log], number: int, reas
     if not reason:
         raise ParameterError("the end of a hold has a reason")
     await repository.record_own(
-        own.hold(log(), number=number, query=held.query, reason=reason, placed=False)
+        own.hold(
+            repository.speaking(), number=number, query=held.query, reason=reason, placed=False
+        )
     )
     return held
 

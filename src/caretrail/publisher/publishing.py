@@ -179,7 +179,7 @@ class Publisher:
         folder = self._anchors.folder
         return None if folder is None else await asyncio.to_thread(folder.stamp_of, note)
 
-    async def covering(self, entry: int, *, cosigned: bool, seconds: float) -> Note | None:
+    async def covering(self, entry: int, *, cosigned: bool, seconds: float) -> Signed | None:
         """Return a checkpoint that covers the entry, once there is one; None after that time."""
 
         def found() -> Signed | None:
@@ -192,8 +192,7 @@ class Publisher:
                     await self._news.wait_for(lambda: found() is not None)
             except TimeoutError:
                 return None
-            covering = found()
-            return covering.note if covering is not None else None
+            return found()
 
     async def _follow(self) -> None:
         """Sign soon after the log has grown, and now and then when it has not."""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from caretrail.errors import Issue, ParameterError
-from caretrail.limits import SEARCH_COUNT_DEFAULT, SEARCH_COUNT_MAX, SEARCH_VALUES_MAX
+from caretrail.limits import SEARCH_COUNT_DEFAULT, SEARCH_VALUES_MAX
 from caretrail.search import date, number, reference, string, text, token, uri
 from caretrail.search.parameters import BY_CODE, SearchParameter, Type
+from caretrail.search.result_parameters import ResultParameters
 from caretrail.search.syntax import split_escaped
 
 if TYPE_CHECKING:
@@ -100,14 +101,12 @@ def parse(pairs: Sequence[tuple[str, str]], *, strict: bool, base: str, now: int
     return _Parser(strict=strict, base=base, now=now).parse(pairs)
 
 
-class _Parser:
+class _Parser(ResultParameters):
     def __init__(self, *, strict: bool, base: str, now: int) -> None:
-        self._strict, self._base, self._now = strict, base.rstrip("/"), now
+        super().__init__(strict=strict)
+        self._base, self._now = base.rstrip("/"), now
         self._clauses: list[Clause] = []
-        self._applied: list[tuple[str, str]] = []
-        self._ignored: list[Issue] = []
         self._values = 0
-        self._control: dict[str, Any] = {}
 
     def parse(self, pairs: Sequence[tuple[str, str]]) -> Query:
         problems: list[Issue] = []
@@ -121,16 +120,10 @@ class _Parser:
                 problems += (row._replace(expression=place) for row in error.issues())
         if problems:
             raise ParameterError(problems)
-        if self._control.get("elements") and self._control.get("summary") not in (None, "false"):
-            raise ParameterError("`_elements` and `_summary` cannot be combined")
+        results = self.results()
         if self._control.get("include") and self._control.get("summary") == "text":
             raise ParameterError("`_include` cannot be combined with `_summary=text`")
-        return Query(
-            clauses=tuple(self._clauses),
-            applied=tuple(self._applied),
-            ignored=tuple(self._ignored),
-            **self._control,
-        )
+        return Query(clauses=tuple(self._clauses), **results)
 
     def _add(self, name: str, value: str) -> None:
         if name in _ELSEWHERE:
@@ -144,17 +137,11 @@ class _Parser:
             self._clauses.append(clause)
             self._applied.append((name, value))
 
-    def _unknown(self, what: str) -> None:
-        issue = Issue("not-supported", what, severity="error" if self._strict else "warning")
-        if self._strict:
-            raise ParameterError((issue,))
-        self._ignored.append(issue)
-
     def _clause(self, name: str, value: str) -> Clause | None:
         parameter, modifier, chain = _named(name)
         if parameter is None:
             # The name is the sender's own text: it is not repeated, only its place is told.
-            self._unknown("a parameter that AuditEvent does not have was left out")
+            self.unknown("a parameter that AuditEvent does not have was left out")
             return None
         if not value:
             return None  # FHIR: a parameter without a value is ignored.
@@ -189,21 +176,12 @@ class _Parser:
             case _:
                 return text.parse
 
-    def read_count(self, name: str, value: str) -> None:
-        if not value.isascii() or not value.isdigit() or len(value) > 9:
-            raise ParameterError("`_count` is a whole number of at most 9 digits")
-        if int(value) == 0:
-            self._control["summary"] = "count"
-        else:
-            self._control["count"] = min(int(value), SEARCH_COUNT_MAX)
-        self._applied.append((name, value))
-
     def read_sort(self, name: str, value: str) -> None:
         keys = []
         for part in value.split(","):
             parameter = BY_CODE.get(part.strip().removeprefix("-"))
             if parameter is None or parameter.type is Type.SPECIAL:
-                self._unknown("a sort key that AuditEvent does not have was left out")
+                self.unknown("a sort key that AuditEvent does not have was left out")
             else:
                 keys.append(Sort(parameter, part.strip().startswith("-")))
         if keys:
@@ -232,13 +210,10 @@ class _Parser:
     def read_include(self, name: str, value: str) -> None:
         field = name.partition(":")[0].removeprefix("_")
         if value.removesuffix(":AuditEvent") not in _INCLUDES:
-            self._unknown("an include of resources that are not kept here was left out")
+            self.unknown("an include of resources that are not kept here was left out")
             return
         self._control[field] = (*self._control.get(field, ()), value)
         self._applied.append((name, value))
-
-    def read_page(self, _: str, value: str) -> None:
-        self._control["page"] = value
 
 
 _CONTROLS: Final[dict[str, Callable[[_Parser, str, str], None]]] = {

@@ -153,11 +153,8 @@ class Proofs(Protocol):
     def sealed_event(self, event_id: str) -> Sealed:
         """Return the entry of one event; raise NotFoundError when it is not there."""
 
-    def checkpoint(self, *, cosigned: bool = False) -> bytes | None:
-        """Return the latest signed checkpoint, or the latest that the witnesses have cosigned."""
-
-    def kept_checkpoints(self) -> list[bytes]:
-        """Return the signed checkpoints that are kept, oldest first."""
+    def checkpoint(self) -> bytes | None:
+        """Return the latest signed checkpoint."""
 
     def gaps(self) -> list[Gap]:
         """Return what sources numbered and the log never got, source by source."""

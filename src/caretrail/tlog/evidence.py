@@ -9,13 +9,13 @@ holds no key.
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.errors import TooLargeError, VerificationError
-from caretrail.limits import EVIDENCE_BYTES_MAX, EVIDENCE_MEMBERS_MAX
+from caretrail.limits import EVIDENCE_BYTES_MAX, EVIDENCE_MEMBERS_MAX, LOG_ENTRY_BYTES_MAX
 from caretrail.tlog import canonical_json
+from caretrail.tlog.note import encode_base64
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 FORMAT: Final = "caretrail/evidence/v1"
 MANIFEST: Final = "manifest.json"
 NOTE: Final = "manifest.note"
-# How the content of a redaction names what it erased: `AuditEvent.entity.detail.type`.
-REDACTED_ENTRY: Final = "caretrail-entry"
-REDACTED_ENTRIES: Final = "caretrail-entries"
-_ENTRY_BYTES_MAX: Final = 0xFFFF  # An entry bundle has lengths of 16 bits (C2SP tlog-tiles).
 _SELECTION: Final = re.compile(r"[a-z][a-z0-9-]*")
 _TIMESTAMP: Final = re.compile(r"[a-z0-9][a-z0-9._-]*\.tsr")
 # What may lie beside the evidence, to help who gets it.
@@ -117,7 +113,7 @@ def members(evidence: Evidence, sign: Callable[[str], bytes]) -> list[tuple[str,
     _check(evidence)
     files = [*_log(evidence), *_proofs(evidence), *_content(evidence), *_beside(evidence)]
     manifest = _manifest(evidence, files)
-    note = sign(f"{FORMAT}\n{_base64(sha256(manifest).digest())}\n")
+    note = sign(f"{FORMAT}\n{encode_base64(sha256(manifest).digest())}\n")
     whole = [(MANIFEST, manifest), (NOTE, note), *files]
     if len(whole) > EVIDENCE_MEMBERS_MAX:
         raise TooLargeError("a bundle of single proofs has too many entries: prove a range")
@@ -138,7 +134,7 @@ def _check(evidence: Evidence) -> None:
         raise VerificationError("an event is outside the covered entries, or named twice")
     if not {one.by for one in evidence.redacted} <= set(shown):
         raise VerificationError("an event that tells of a redaction is not disclosed")
-    if any(len(entry) > _ENTRY_BYTES_MAX for entry in evidence.entries):
+    if any(len(entry) > LOG_ENTRY_BYTES_MAX for entry in evidence.entries):
         raise VerificationError("an entry is longer than an entry bundle can say")
     if not all(_SELECTION.fullmatch(name) for name in evidence.selection):
         raise VerificationError("a name in the selection is not of a-z, 0-9 and -")
@@ -184,8 +180,8 @@ def _proofs(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
             yield f"proof/{index}.tlog-proof", proof.proofs[index]
         return
     sides = {
-        "left": [_base64(one) for one in proof.left],
-        "right": [_base64(one) for one in proof.right],
+        "left": [encode_base64(one) for one in proof.left],
+        "right": [encode_base64(one) for one in proof.right],
     }
     span = {"start": proof.start, "end": proof.end, "size": evidence.size}
     yield "proof/range.json", canonical_json.encode({**span, **sides})
@@ -210,14 +206,10 @@ def _event(one: Disclosed) -> Value:
     try:
         return {"index": one.entry, "content": one.content.decode()}
     except UnicodeDecodeError:
-        return {"index": one.entry, "content_base64": _base64(one.content)}
+        return {"index": one.entry, "content_base64": encode_base64(one.content)}
 
 
 def _beside(evidence: Evidence) -> Iterator[tuple[str, bytes]]:
     for name, token in sorted(evidence.timestamps.items()):
         yield f"timestamps/{name}", token
     yield from sorted(evidence.attachments.items())
-
-
-def _base64(data: bytes) -> str:
-    return b64encode(data).decode()

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from caretrail.tlog.policy import Accepted, Policy
 
 HEADER: Final = "c2sp.org/tlog-proof@v1"
-MEDIA_SUFFIX: Final = ".tlog-proof"
 _EXTRA: Final = "extra "
 _INDEX: Final = "index "
 

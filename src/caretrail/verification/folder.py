@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from caretrail.errors import ConfigurationError, VerificationError
+from caretrail.errors import ConfigurationError
 from caretrail.publisher import checkpoint_store
-from caretrail.storage.sqlite.verification import Finding, Report, verify
-from caretrail.tlog.checkpoint import Checkpoint
-from caretrail.tlog.note import Note
+from caretrail.storage.sqlite.report import Finding, Report, sizes_of
+from caretrail.storage.sqlite.verification import verify
 from caretrail.tlog.policy import Policy
 from caretrail.verification import signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from caretrail.verification.signatures import Signed
@@ -47,7 +46,7 @@ def verify_folder(
     trusted = read_policy(policy) if policy is not None else None
     # Before the log is looked at: what is signed from now on may be of a larger one.
     signed, trouble = _stored(folder, store)
-    report = verify(folder, progress=progress, sizes=_sizes(signed or {}))
+    report = verify(folder, progress=progress, sizes=set(sizes_of((signed or {}).values())))
     found = signatures.judge(report, store=signed, policy=trusted)
     if trouble:
         # It is there, and it cannot be compared: that is more than not having been checked.
@@ -74,16 +73,6 @@ def _stored(folder: Path, named: Path | None) -> tuple[dict[str, bytes] | None, 
         return checkpoint_store.read(path), ""
     except ConfigurationError as error:
         return None, str(error)
-
-
-def _sizes(store: Mapping[str, bytes]) -> set[int]:
-    sizes = set()
-    for data in store.values():
-        try:
-            sizes.add(Checkpoint.parse(Note.parse(data).text).size)
-        except VerificationError:
-            continue  # Whoever judges it says so.
-    return sizes
 
 
 def lines(verdict: Verdict, *, listed: bool) -> Iterator[str]:

@@ -166,7 +166,11 @@ class _Look:
     def run(self, progress: Callable[[int, int], None]) -> None:
         # The cosigned one first: it is never newer than the latest that comes after it.
         published, latest = self._log.note("checkpoint"), self._log.note("checkpoint/latest")
-        signed = [self._opened(published), self._opened(latest, cosigned=False)]
+        if self._policy is None:
+            history = self._trusted_keys()
+            signed = [history.open(note).checkpoint for note in (published, latest)]
+        else:
+            signed = [self._accepted(self._policy, published), _signed(self._policy, latest)]
         newest = max(signed, key=lambda one: one.size)
         self._same_log(newest)
         wanted: dict[int, set[bytes]] = {}
@@ -177,18 +181,11 @@ class _Look:
         self._grow(newest, wanted, progress)
         self._seen.root = newest.root
 
-    def _opened(self, note: Note, *, cosigned: bool = True) -> Checkpoint:
-        """Return a checkpoint that the log's key has signed, and the policy's quorum, if asked."""
-        if self._policy is None:
-            history = self._trusted_keys()
-            return history.open(note).checkpoint
-        if cosigned:
-            self._seen.accepted = self._policy.accept(note)
-            self._seen.keys = [one.format() for one in self._seen.accepted.log_keys]
-            return self._seen.accepted.checkpoint
-        return SignedCheckpoint.open(
-            note, [verifier(one.key) for one in self._policy.logs]
-        ).checkpoint
+    def _accepted(self, policy: Policy, note: Note) -> Checkpoint:
+        """Return a checkpoint that the log's key has signed, and the policy's quorum."""
+        self._seen.accepted = policy.accept(note)
+        self._seen.keys = [one.format() for one in self._seen.accepted.log_keys]
+        return self._seen.accepted.checkpoint
 
     def _trusted_keys(self) -> KeyHistory:
         """Return the keys that the address gives; what is remembered of them stays as it was."""
@@ -223,8 +220,8 @@ class _Look:
     ) -> None:
         """Grow the tree up to the newest checkpoint; it has to have each of the wanted roots."""
         grown = self._begun(wanted, newest.size)
-        for n, one in enumerate(_level(grown.size, newest.size), 1):
-            hashes = self._log.hashes(one)
+        for n, one in enumerate(tile.bundles(newest.size, since=grown.size), 1):
+            hashes = self._log.hashes(Tile(0, one.n, one.width))
             if self._seen.entries:
                 self._compare_entries(one, hashes)
             first = one.n * TILE_WIDTH
@@ -263,8 +260,8 @@ class _Look:
             else f"the hashes that the log serves do not have the root signed for {size} entries"
         )
 
-    def _compare_entries(self, one: Tile, hashes: list[bytes]) -> None:
-        for at, data in enumerate(self._log.entries(Bundle(one.n, one.width))):
+    def _compare_entries(self, one: Bundle, hashes: list[bytes]) -> None:
+        for at, data in enumerate(self._log.entries(one)):
             if merkle.leaf_hash(data) != hashes[at]:
                 raise VerificationError(
                     f"entry {one.n * TILE_WIDTH + at} is not what its leaf commits to"
@@ -288,10 +285,9 @@ class _Look:
         durable_file.replace(self._path, msgspec.json.encode(now), mode=0o600)
 
 
-def _level(done: int, size: int) -> Iterator[Tile]:
-    """Yield the tiles of leaf hashes from a whole number of tiles on."""
-    for n in range(done // TILE_WIDTH, -(-size // TILE_WIDTH)):
-        yield Tile(0, n, tile.width_of(tier=0, n=n, size=size))
+def _signed(policy: Policy, note: Note) -> Checkpoint:
+    """Return a checkpoint that the log's key has signed, whether it is cosigned or not."""
+    return SignedCheckpoint.open(note, [verifier(one.key) for one in policy.logs]).checkpoint
 
 
 def lines(seen: Seen) -> Iterator[str]:

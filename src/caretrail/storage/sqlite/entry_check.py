@@ -16,7 +16,7 @@ from caretrail.fhir import temporal
 from caretrail.patterns import succession
 from caretrail.search import index
 from caretrail.sequencer import (
-    Identity,
+    HOUR_MILLISECONDS,
     bucket_of,
     bucket_of_key,
     entry_of,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from caretrail.search.record import Record
 
-HOUR_MILLISECONDS: Final = 3_600_000
 FINDINGS_MAX: Final = 100
 _ROWS: Final = (
     f"SELECT l.entry, l.k, l.received, l.hash, e.salt, {COLUMNS} FROM leaf l"  # noqa: S608
@@ -66,8 +65,7 @@ class EntryCheck:
 
     def __init__(self, db: sqlite3.Connection, weights: Weights) -> None:
         self._db, self._weights = db, weights
-        properties = dict(db.execute("SELECT name, value FROM property"))
-        self._identity = Identity(properties["log"], properties["tag-key"])
+        self._identity = folders.identity_of(db)
         self.reader = Searcher(db, folders.bodies_of(db))
         self._begin()
 

@@ -5,12 +5,12 @@ Without the salt nobody can find out by trying what the entry's commitment binds
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from caretrail.errors import ConflictError
 from caretrail.fhir import temporal
 from caretrail.search import index
-from caretrail.sequencer import bucket_of, entry_of, fingerprint
+from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of, entry_of, fingerprint
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from caretrail.sequencer import Identity
     from caretrail.storage.sqlite.searching import Searcher
-
-HOUR_MILLISECONDS: Final = 3_600_000
 
 
 def erase(

@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 from typing import Final
 
+from caretrail import durable_file
 from caretrail.errors import ConfigurationError, InUseError, StoreError
+from caretrail.sequencer import Identity
 from caretrail.storage import bodies
 from caretrail.storage.bodies import Bodies
 from caretrail.storage.data_keys import DataKeys
@@ -143,17 +145,15 @@ def _create(path: Path) -> None:
         raise StoreError(f"the log could not be created in {path.parent}") from error
     finally:
         connection.close()
-    _sync(aside)
+    durable_file.sync_file(aside)
     aside.rename(path)
-    _sync(path.parent)
+    durable_file.sync_folder(path.parent)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def identity_of(connection: sqlite3.Connection) -> Identity:
+    """Return the log's id, and the key that its tags are made with."""
+    properties = dict(connection.execute("SELECT name, value FROM property"))
+    return Identity(properties["log"], properties["tag-key"])
 
 
 def bodies_of(connection: sqlite3.Connection) -> Bodies:

@@ -72,15 +72,11 @@ class Proofs:
             raise NotFoundError("there is no event with this id")
         return next(self.sealed(record.entry, record.entry + 1))
 
-    def checkpoint(self, *, cosigned: bool = False) -> bytes | None:
-        """Return the latest signed checkpoint, or the latest that the witnesses have cosigned."""
-        ask = "SELECT note FROM signed WHERE cosigned OR NOT ? ORDER BY size DESC, at DESC LIMIT 1"
-        row = self._db.execute(ask, (cosigned,)).fetchone()
+    def checkpoint(self) -> bytes | None:
+        """Return the latest signed checkpoint."""
+        ask = "SELECT note FROM signed ORDER BY size DESC, at DESC LIMIT 1"
+        row = self._db.execute(ask).fetchone()
         return row[0] if row is not None else None
-
-    def kept_checkpoints(self) -> list[bytes]:
-        """Return the signed checkpoints that are kept, oldest first."""
-        return [note for (note,) in self._db.execute("SELECT note FROM signed ORDER BY number")]
 
     def gaps(self) -> list[Gap]:
         """Return what sources numbered and the log never got, source by source."""

@@ -18,7 +18,14 @@ from caretrail.search.matches import matches
 from caretrail.search.order import Order
 from caretrail.search.ranges import EVERYTHING, Range, intersection
 from caretrail.search.record import Flag, Record
-from caretrail.sequencer import BUCKET_MAX, ENTRY_MASK, bucket_of, bucket_of_key, key_of
+from caretrail.sequencer import (
+    BUCKET_MAX,
+    ENTRY_MASK,
+    HOUR_MILLISECONDS,
+    bucket_of,
+    bucket_of_key,
+    key_of,
+)
 from caretrail.storage.contract import Quarantined
 from caretrail.storage.sqlite.expression import Expression, Vocabulary, beyond
 
@@ -39,7 +46,6 @@ _SCAN_TERMS: Final = (
     f"SELECT {COLUMNS} FROM term t JOIN event e ON e.k = t.rowid WHERE t.term MATCH ?"  # noqa: S608
     " AND t.rowid BETWEEN ? AND ? AND e.entry >= ? AND e.entry < ? ORDER BY t.rowid "
 )
-_HOUR: Final = 3_600_000
 # Events of one millisecond are put in exact order as long as there are no more than these.
 _GROUP_MAX: Final = 10_000
 _STEPS_PER_CHECK: Final = 1_000  # Of SQLite's virtual machine: a small part of a millisecond.
@@ -177,13 +183,16 @@ class Searcher:
 
     def _count_all(self, low: int, high: int) -> int:
         """Count by whole hours where there are any, and event by event at the ends."""
-        first, last = -(-bucket_of_key(low) // _HOUR), (bucket_of_key(high) + 1) // _HOUR
+        first, last = (
+            -(-bucket_of_key(low) // HOUR_MILLISECONDS),
+            (bucket_of_key(high) + 1) // HOUR_MILLISECONDS,
+        )
         if first >= last:
             return self._count_events(low, high)
         whole = "SELECT coalesce(sum(events), 0) FROM tally WHERE hour >= ? AND hour < ?"
         count: int = self._db.execute(whole, (first, last)).fetchone()[0]
-        head = self._count_events(low, key_of(first * _HOUR, 0) - 1)
-        return head + count + self._count_events(key_of(last * _HOUR, 0), high)
+        head = self._count_events(low, key_of(first * HOUR_MILLISECONDS, 0) - 1)
+        return head + count + self._count_events(key_of(last * HOUR_MILLISECONDS, 0), high)
 
     def _count_events(self, low: int, high: int) -> int:
         if low > high:

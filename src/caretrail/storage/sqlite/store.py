@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from caretrail.limits import QUARANTINE_BYTES_MAX
-from caretrail.sequencer import Identity, key_of
+from caretrail.sequencer import key_of
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.process import Link
@@ -66,7 +66,7 @@ class SqliteStorage:
         self._opened: list[sqlite3.Connection] = []
         reader = self._connected()
         properties = dict(reader.execute("SELECT name, value FROM property"))
-        self.identity = Identity(properties["log"], properties["tag-key"])
+        self.identity = folders.identity_of(reader)
         self.page_key: bytes = properties["page-key"]
         self.origin = properties["origin"].decode()
         self.keys = properties["keys"].decode()

@@ -14,33 +14,29 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sqlite3
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from caretrail.errors import VerificationError
 from caretrail.patterns import erasure, succession
-from caretrail.sequencer import bucket_of_key
+from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key
 from caretrail.storage.bodies import shipped
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import runs, term_sums
 from caretrail.storage.sqlite.checkers import RANGE_ENTRIES, Checkers, cores
-from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, HOUR_MILLISECONDS, EntryCheck, Part
+from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part
+from caretrail.storage.sqlite.report import Finding, Redacted, Report, sizes_of
 from caretrail.storage.sqlite.schema import RUN
 from caretrail.storage.sqlite.term_sums import KEY_BYTES, PRIME, Weights
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.entry import Kind
-from caretrail.tlog.note import Note
 from caretrail.tlog.tree import TILE_HEIGHT, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from caretrail.patterns.succession import KeysChanged, Recovered
 
 # Smaller logs are checked before a second process would have begun.
 _ALONE_ENTRIES: Final = 8 * RANGE_ENTRIES
@@ -48,64 +44,6 @@ _LEAVES: Final = (
     "SELECT entry, received, hash FROM leaf WHERE entry >= ? AND entry < ? ORDER BY entry"
 )
 _STATED: Final = "SELECT size, root FROM checkpoint UNION SELECT size, root FROM head"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something that does not fit; `entry` is None where it is about no single event."""
-
-    entry: int | None
-    what: str
-
-
-class Redacted(NamedTuple):
-    """Entries from the first to the last that the event at entry `by` erased, under a policy."""
-
-    first: int
-    last: int
-    by: int
-    policy: str
-
-
-@dataclass(slots=True)
-class Report:
-    """What a verification found; the log is whole when there are no findings.
-
-    `changes` has what the log's own events say about its signers, `notes` the signed checkpoints
-    that are kept inside, oldest first, and `roots` the tree's root at each size that somebody
-    asked for, as computed from the leaves. `unchecked` says what could not be compared.
-    """
-
-    size: int = 0
-    root: bytes = merkle.EMPTY_ROOT
-    findings: list[Finding] = field(default_factory=list)
-    redacted: list[Redacted] = field(default_factory=list)
-    changes: list[tuple[int, KeysChanged | Recovered]] = field(default_factory=list)
-    log: bytes = b""
-    origin: str = ""
-    keys: str = ""
-    notes: list[bytes] = field(default_factory=list)
-    roots: dict[int, bytes] = field(default_factory=dict)
-    unchecked: list[str] = field(default_factory=list)
-
-    def add(self, entry: int | None, what: str) -> None:
-        """Note a finding, as long as there are few."""
-        if len(self.findings) < FINDINGS_MAX:
-            self.findings.append(Finding(entry, what))
-
-    @property
-    def erased(self) -> int:
-        """Return how many entries were erased."""
-        return sum(one.last - one.first + 1 for one in self.redacted)
-
-    @property
-    def whole(self) -> bool:
-        """Tell whether everything fits."""
-        return not self.findings
-
-    def first(self) -> Finding | None:
-        """Return the finding with the lowest entry, or one about the log as a whole."""
-        return min(self.findings, key=lambda one: (one.entry is None, one.entry or 0), default=None)
 
 
 class State(msgspec.Struct):
@@ -204,7 +142,7 @@ class _Verification:
         self._stated: dict[int, set[bytes]] = {}
         for said, root in db.execute(_STATED):
             self._stated.setdefault(said, set()).add(root)
-        self._wanted = {*sizes, *_sizes_of(self._report.notes)}
+        self._wanted = {*sizes, *sizes_of(self._report.notes)}
 
     def _begun(self) -> State:
         (size,) = self._db.execute("SELECT coalesce(max(entry), -1) + 1 FROM leaf").fetchone()
@@ -419,11 +357,3 @@ class _Verification:
             term_sums.find(self._db, self._check.reader, size, self._report.add)
             if not self._report.findings:
                 self._report.add(None, "the index is not that of the events")
-
-
-def _sizes_of(notes: Collection[bytes]) -> Iterator[int]:
-    for note in notes:
-        try:
-            yield Checkpoint.parse(Note.parse(note).text).size
-        except VerificationError:
-            continue  # Whoever judges the note says so.

@@ -12,7 +12,7 @@ from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.search import index
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import Identity, bucket_of_key
+from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key
 from caretrail.storage.data_keys import Month
 from caretrail.storage.sqlite import erasing, runs
 from caretrail.storage.sqlite import folder as folders
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-HOUR_MILLISECONDS: Final = 3_600_000
 # A start recomputes the nodes after the last checkpoint; this bounds how many that can be.
 _CHECKPOINT_ENTRIES: Final = 65_536
 _EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -53,8 +52,7 @@ class Writer:
             folders.name_data_keys(self._db, data_keys, folder=folder)
         self._bodies = folders.bodies_of(self._db)
         self._producers: dict[tuple[str, str], int] = {}
-        properties = dict(self._db.execute("SELECT name, value FROM property"))
-        self._identity = Identity(properties["log"], properties["tag-key"])
+        self._identity = folders.identity_of(self._db)
         self._reader = Searcher(self._db, self._bodies)
         counted = "SELECT coalesce(sum(length(body)), 0) FROM quarantine"
         self._quarantined: int = self._db.execute(counted).fetchone()[0]

@@ -192,7 +192,7 @@ class Repository:
 
     async def every(self, query: Query) -> AsyncIterator[Record]:
         """Yield all events that fit, page by page, as the log was at the first."""
-        query = replace(query, count=SEARCH_COUNT_MAX, total="none")
+        query = replace(query, count=SEARCH_COUNT_MAX, total="none", summary=None, page=None)
         while True:
             page = await self.search(query)
             for record in page.records:

@@ -144,6 +144,22 @@ def test_nothing_is_erased_when_one_event_cannot_be(tmp_path: Path) -> None:
     assert verify(using.folder).erased == 0
 
 
+@pytest.mark.parametrize("results", ["_summary=count", "_count=0", "_count=1", "_page=x"])
+def test_a_hold_covers_all_that_its_search_finds_whatever_is_shown_of_it(
+    results: str, tmp_path: Path
+) -> None:
+    using = settings(tmp_path)
+    (_, held) = run(using, append(marked(1), marked(2)))
+
+    async def work(log: Opened) -> None:
+        repository = log.repository
+        await holds.place(repository, f"patient=Patient/w-pat-xenomark&{results}", "court order")
+        with pytest.raises(ParameterError, match="hold"):
+            await erasing.redact(repository, [held.id], ORDER)
+
+    run(using, work)
+
+
 def test_retention_erases_what_is_due_and_not_held(tmp_path: Path) -> None:
     using = settings(tmp_path)
     bodies = [marked(n, f"20{10 + n}-01-01T00:00:00Z") for n in range(10)]

@@ -20,7 +20,7 @@ from caretrail import retrieving
 from caretrail.committer import Commit, Committer, Group
 from caretrail.fhir import intake, profiles, temporal
 from caretrail.fhir.intake import Form
-from caretrail.limits import SEARCH_COUNT_MAX, SEARCH_SECONDS_MAX
+from caretrail.limits import EVENT_BYTES_REMEMBERED, SEARCH_COUNT_MAX, SEARCH_SECONDS_MAX
 from caretrail.patterns.own import Log
 from caretrail.retrieving import Page, SecondsLeft
 from caretrail.search.order import Order
@@ -153,8 +153,11 @@ class Repository:
         body, form, event = submission
         received = self._now()
         flags = Flag.CONVERTED if form != Form.JSON_R4 else NO_FLAGS
-        if event.meta is not None and event.meta.profile and profiles.unmet(event):
-            flags |= Flag.PROFILE_UNMET
+        if event.meta is not None and event.meta.profile:
+            # Of larger events no part is remembered.
+            is_small = len(body) <= EVENT_BYTES_REMEMBERED
+            if profiles.unmet(event, remember=is_small):
+                flags |= Flag.PROFILE_UNMET
         if not is_backfill:
             recorded = temporal.instant(event.recorded).seconds * 1000
             if abs(recorded - received) >= DAY_MILLISECONDS:

@@ -99,7 +99,7 @@ def entry_of(record: Record, *, salt: bytes, identity: Identity) -> Entry:
         producer_id(record.producer, record.organisation),
         elements.source_sequence(record.event),
         commitment(salt, record.body),
-        tags(record.event, event_id, identity.tag_key),
+        tags(record, event_id, identity.tag_key),
     )
 
 
@@ -164,10 +164,10 @@ def producer_id(producer: str, organisation: str) -> bytes:
     return blake2b(name, digest_size=16, person=b"caretrail/source").digest()
 
 
-def tags(event: AuditEvent, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
+def tags(record: Record, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
     """Return a tag for every patient and agent, sorted so that their order says nothing."""
-    keys = _subject_keys(tag_key)
-    if event.contained is not None or any(agent.extension is not None for agent in event.agent):
+    keys, event = _subject_keys(tag_key), record.event
+    if not record.is_plain:
         subjects = {subject("patient", patient) for patient in elements.patients(event)}
         subjects |= {subject("agent", agent.who) for agent in event.agent if agent.who is not None}
         found = set()

@@ -358,6 +358,23 @@ def test_the_response_of_a_token_request_can_never_conform() -> None:
 # --- Events that others made.
 
 
+def test_a_verdict_on_agents_is_remembered_only_if_that_is_asked_for() -> None:
+    tree = patient_read()
+    tree["agent"][0]["name"] = f"{SECRET} the only one"
+    event = read(tree)
+    caches = [
+        slicing.known.cache_info
+        for row in profiles._QUICK.values()
+        for slicing in row.slicings
+        if slicing.known is not None
+    ]
+    before = [one().currsize for one in caches]
+    assert profiles.unmet(event) == profiles.unmet(event) == ()
+    assert [one().currsize for one in caches] == before
+    assert profiles.unmet(event, remember=True) == ()
+    assert [one().currsize for one in caches] != before
+
+
 def test_there_are_nineteen_profiles() -> None:
     assert len({row.url for row in PROFILES}) == len({row.name for row in PROFILES}) == 19
 

@@ -227,3 +227,10 @@ def test_terms_made_part_by_part_are_those_of_the_whole(event: dict[str, Any]) -
 def test_a_long_code_has_the_same_term_remembered_or_not() -> None:
     for code in (None, "x", "x" * 300):
         assert token.known_term("ty", "urn:x", code) == token.term("ty", "urn:x", code)
+
+
+def test_a_code_of_a_long_system_is_not_remembered() -> None:
+    system = "urn:" + "x" * 300
+    before = token._known_term.cache_info().currsize
+    assert token.known_term("ty", system, "c") == token.term("ty", system, "c")
+    assert token._known_term.cache_info().currsize == before

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from caretrail import sequencer
 from caretrail.fhir import temporal
+from caretrail.limits import EVENT_BYTES_REMEMBERED
 from caretrail.sequencer import (
     BUCKET_MAX,
     ENTRY_MASK,
@@ -35,7 +36,17 @@ EVENT = bytes(16)
 
 
 def _tags(stored: Record, key: bytes = IDENTITY.tag_key) -> tuple[bytes, ...]:
-    return sequencer.tags(stored.event, EVENT, key)
+    return sequencer.tags(stored, EVENT, key)
+
+
+def test_an_agent_of_a_large_event_is_tagged_and_not_remembered() -> None:
+    stored = agents({"reference": "Practitioner/large"})
+    large = stored._replace(body=bytes(EVENT_BYTES_REMEMBERED + 1))
+    remembered = sequencer._subject_keys(IDENTITY.tag_key).of_agent
+    tags = _tags(large)
+    assert large.event.agent[0] not in remembered
+    assert tags == _tags(stored) != ()
+    assert stored.event.agent[0] in remembered
 
 
 def _expected(subject: str) -> bytes:

@@ -62,12 +62,15 @@ def quick(profile: Profile, compiled: CompiledProfile) -> QuickProfile:
     return QuickProfile(_plain(profile.elements), tuple(slicings))
 
 
-def is_plain(profile: QuickProfile, event: AuditEvent) -> bool:
-    """Say yes when `event` plainly meets `profile`; False only means that it is not plain."""
+def is_plain(profile: QuickProfile, event: AuditEvent, *, remember: bool) -> bool:
+    """Say yes when `event` plainly meets `profile`; False only means that it is not plain.
+
+    With `remember` the verdict on agents is kept for the next event that has the same.
+    """
     try:
         return profile.plain(event, event) and all(
             slicing.known(event.agent, event.source)
-            if slicing.known is not None
+            if remember and slicing.known is not None
             else _is_filled(slicing, event)
             for slicing in profile.slicings
         )

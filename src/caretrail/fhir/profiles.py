@@ -57,9 +57,12 @@ def claimed(event: AuditEvent) -> tuple[str, ...]:
     return tuple(found)
 
 
-def unmet(event: AuditEvent) -> tuple[str, ...]:
-    """Return the claimed BALP profiles that `event` does not meet, stopping at a first problem."""
-    return tuple([url for url in claimed(event) if not _is_met(url, event)])
+def unmet(event: AuditEvent, *, remember: bool = False) -> tuple[str, ...]:
+    """Return the claimed BALP profiles that `event` does not meet, stopping at a first problem.
+
+    With `remember` the verdict on its agents is kept, which are few: for events that are small.
+    """
+    return tuple([url for url in claimed(event) if not _is_met(url, event, remember=remember)])
 
 
 def met(event: AuditEvent) -> tuple[str, ...]:
@@ -75,7 +78,7 @@ def filled(event: AuditEvent, url: str) -> dict[str, int]:
     return profile_check.filled(_COMPILED[canonical(url)], event)
 
 
-def _is_met(url: str, event: AuditEvent) -> bool:
-    if profile_quick.is_plain(_QUICK[url], event):
+def _is_met(url: str, event: AuditEvent, *, remember: bool = False) -> bool:
+    if profile_quick.is_plain(_QUICK[url], event, remember=remember):
         return True
     return next(profile_check.problems(_COMPILED[url], event), None) is None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.fhir.audit_event import Agent, AuditEvent, Coding, Reference, Source
-from caretrail.limits import EVENT_BYTES_REMEMBERED, PARTS_REMEMBERED, WORDS_MAX
+from caretrail.limits import PARTS_REMEMBERED, WORDS_MAX
 from caretrail.search import displays, reference, string, token, uri
 from caretrail.search import elements as of
 from caretrail.search.elements import Facts
@@ -46,7 +46,7 @@ class Part(NamedTuple):
 def terms(record: Record) -> set[str]:
     """Return every term of an event."""
     event = record.event
-    if not _is_plain(record):
+    if not record.is_plain:
         return _terms(record, (_part(_ROWS, record, of.unlisted_texts(event)),), displays.terms)
     parts = [
         _source(event.source),
@@ -63,14 +63,6 @@ def terms(record: Record) -> set[str]:
     if record.flags:
         parts.append(_flags(record.flags))
     return _terms(record, parts, _shown)
-
-
-def _is_plain(record: Record) -> bool:
-    """Tell whether the parts are all there is, and are small enough to be remembered."""
-    event = record.event
-    if len(record.body) > EVENT_BYTES_REMEMBERED or event.contained is not None:
-        return False
-    return all(agent.extension is None for agent in event.agent)
 
 
 def _terms(

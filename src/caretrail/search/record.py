@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntFlag
 from typing import TYPE_CHECKING, NamedTuple
 
+from caretrail.limits import EVENT_BYTES_REMEMBERED
+
 if TYPE_CHECKING:
     from caretrail.fhir.audit_event import AuditEvent
 
@@ -47,3 +49,11 @@ class Record(NamedTuple):
     body: bytes
     form: int
     kind: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether the parts are all there is, and are small enough to be remembered."""
+        event = self.event
+        if len(self.body) > EVENT_BYTES_REMEMBERED or event.contained is not None:
+            return False
+        return all(agent.extension is None for agent in event.agent)

@@ -155,7 +155,7 @@ _known_term = lru_cache(PARTS_REMEMBERED)(term)
 
 def known_term(key: str, system: str | None, code: str | None) -> str:
     """Return the same as `term` does, for the codes of code systems, which are few and short."""
-    if code is not None and len(code) > _CODE_REMEMBERED:
+    if len(code or "") + len(system or "") > _CODE_REMEMBERED:
         return term(key, system, code)
     return _known_term(key, system, code)
 

@@ -74,6 +74,7 @@ def test_a_path_that_leads_elsewhere_is_refused(path: bytes) -> None:
         [(b"transfer-encoding", b"chunked"), (b"transfer-encoding", b"chunked")],
         [(b"transfer-encoding", b"xchunked")],
         [(b"host", b"a")],
+        [(b"authorization", b"Bearer good"), (b"authorization", b"Bearer a.forged.one")],
     ],
 )
 def test_a_request_with_two_ends_is_refused(headers: list[tuple[bytes, bytes]]) -> None:

@@ -111,6 +111,9 @@ def check_request(scope: Mapping[str, Any]) -> None:
         raise InvalidError("the only transfer coding is chunked")
     if sum(name == b"host" for name, _ in scope["headers"]) > 1:
         raise InvalidError("there is more than one Host")
+    if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
+        # The server may look at one of them and the record name whoever is in the other.
+        raise InvalidError("there is more than one Authorization")
 
 
 def has_body(headers: Iterable[Header]) -> bool:

@@ -60,7 +60,7 @@ def version() -> None:
 @commands.command()
 @with_settings()
 def serve(settings: Settings) -> None:
-    """Run the Audit Record Repository, everything in one process."""
+    """Run the Audit Record Repository, on one data folder."""
     from caretrail import app
 
     app.run(settings, on_ready=_announce)

@@ -314,8 +314,9 @@ def _written(folder: Path, *, limit: int = 0, seconds: float | None = None) -> d
         if seconds is not None:
             time.sleep(seconds)
             os.kill(process.pid, signal.SIGKILL)
-        lines = process.stdout.read().splitlines()
-    rows = [line.split() for line in lines if line.count(" ") == 2]
+        said = process.stdout.read()
+    # A kill cuts the last line anywhere, and what stands there then was not said.
+    rows = [line.split() for line in said[: said.rfind("\n") + 1].splitlines()]
     return {int(row[1]): row[2] for row in rows if row[0] == "kept"}
 
 

@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caretrail.errors import Error, PreconditionError, StoreError, ThrottledError
+from caretrail.errors import ConflictError, Error, PreconditionError, StoreError, ThrottledError
 from caretrail.limits import (
     COMMIT_BYTES_MAX,
     COMMIT_ENTRIES_MAX,
@@ -17,8 +17,9 @@ from caretrail.limits import (
 )
 from caretrail.retrieving import first_page
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import prepare, sequence
-from caretrail.storage.contract import Sender, Stored
+from caretrail.sequencer import Batch
+from caretrail.storage.contract import Known, Sender, Stored
+from caretrail.tlog.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from caretrail.search.query import Query
     from caretrail.sequencer import Pending
     from caretrail.storage.contract import Refused, Storage
-    from caretrail.tlog.tree import Tree
 
 _log: Final = logging.getLogger(__name__)
+# From how many on a batch is sent while the one before it is still on its way to the disk.
+_AHEAD_ENTRIES: Final = 16
 # Keys of the senders' own that are remembered, to notice one that comes with other bytes.
 _KEYS_REMEMBERED: Final = 100_000
 
@@ -46,6 +48,16 @@ class Group(NamedTuple):
     refused: Sequence[Refused] = ()
     sender: Sender = Sender("")
     at: int = 0
+
+
+class _Sent(NamedTuple):
+    """A batch on its way to the disk, with where each of its events will be."""
+
+    groups: list[Group]
+    places: list[list[_Place]]
+    batch: Batch
+    commit: asyncio.Task[Tree | Known | None]
+    started: float
 
 
 class Commit(NamedTuple):
@@ -67,6 +79,9 @@ class Committer:
         self._on_commit = on_commit
         self._tree: Tree | None = storage.found
         self._queue: deque[Group] = deque()
+        # What is under way, and the log's size after it; None: one batch is committed alone.
+        self._sent: deque[_Sent] = deque()
+        self._ahead: int | None = self.size
         self._entries = self._bytes = 0
         self._closing = False
         self._work: asyncio.Task[None] | None = None
@@ -101,6 +116,8 @@ class Committer:
         self._bytes += group.size
         if self._work is None:
             self._work = asyncio.get_running_loop().create_task(self._drain())
+        elif len(self._sent) == 1 and self._entries >= _AHEAD_ENTRIES and self._may_overlap():
+            self._send(self._take())
 
     async def close(self) -> None:
         """Commit what waits, and end."""
@@ -109,10 +126,75 @@ class Committer:
             await self._work
 
     async def _drain(self) -> None:
-        # While a batch is on its way to the disk, the next one gathers.
-        while self._queue:
-            await self._commit(self._take())
+        # While a batch is on its way to the disk the next one gathers; when it is worth it, it is
+        # sent already, so that the store need not wait for us between the two.
+        while self._sent or self._queue:
+            if self._sent:
+                await self._settle()
+            elif self._may_overlap():
+                self._send(self._take())
+            else:
+                await self._commit(self._take())
         self._work = None
+
+    def _may_overlap(self) -> bool:
+        """Tell whether what waits can be sent before it is known what became of what was sent."""
+        return self._ahead is not None and self._queue[0].unless is None
+
+    def _send(self, groups: list[Group]) -> None:
+        """Let the store begin with a batch, behind the one that it is at."""
+        assert self._ahead is not None
+        fresh: list[Pending] = []
+        places = self._admit(groups, fresh, {}, size=self._ahead)
+        batch = Batch(self._ahead, fresh)
+        task = asyncio.get_running_loop().create_task(self._committed(batch))
+        self._sent.append(_Sent(groups, places, batch, task, time.monotonic()))
+        self._ahead = batch.end
+        self._keys.remember(fresh)
+
+    async def _committed(self, batch: Batch) -> Tree | Known | None:
+        """Return None where there was nothing to commit."""
+        return await self._storage.commit(batch, unless_known=True) if batch.events else None
+
+    async def _settle(self) -> None:
+        """Wait for the batch that was sent first, and tell those who wait for it."""
+        outcome = await _outcome(self._sent[0])
+        if not isinstance(outcome, Known | Exception):
+            await self._finish(self._sent.popleft(), outcome)
+            return
+        # What was sent behind it does not begin where the log ends: the store has refused it.
+        outcomes = [outcome] + [await _outcome(sent) for sent in [*self._sent][1:]]
+        troubled, self._ahead = [*self._sent], None
+        self._sent.clear()
+        for sent, outcome in zip(troubled, outcomes, strict=True):
+            if isinstance(outcome, Known | ConflictError):
+                # A conflict without an error before it says that we do not know the log's end.
+                if isinstance(outcomes[0], ConflictError):
+                    self._tree = None
+                await self._commit(sent.groups)
+            elif isinstance(outcome, Exception):
+                self._fail(sent.groups, outcome)
+            else:
+                await self._finish(sent, outcome)
+
+    async def _finish(self, sent: _Sent, tree: Tree | None) -> None:
+        """Note a batch that is on the disk."""
+        self._tree = tree or self._tree
+        self.failed = False
+        if sent.batch.events:
+            self._on_commit(Commit(len(sent.batch.events), time.monotonic() - sent.started))
+        try:
+            await self._quarantine(sent.groups)
+        except Exception as error:
+            self._fail(sent.groups, error)
+        else:
+            # From here on the batch survives a crash, whether or not we answer.
+            _tell(sent.groups, _results(sent.places))
+
+    async def _quarantine(self, groups: list[Group]) -> None:
+        for group in groups:
+            if group.refused:
+                await self._storage.quarantine(group.refused, group.sender, group.at)
 
     def _take(self) -> list[Group]:
         """Return the groups that go into one transaction."""
@@ -132,23 +214,28 @@ class Committer:
         return taken
 
     async def _commit(self, groups: list[Group]) -> None:
+        """Commit a batch alone: what it says of copies and conditions is settled before the next."""
         try:
             results = await self._store(groups)
             self.failed = False
-        except Error as error:
-            # The batch may or may not be on disk. Ask the store before the next one, as a start
-            # would, and let each sender retry: decision 5 of DESIGN recognises the copy.
-            self._tree = None
-            self.failed = isinstance(error, StoreError)
-            _tell(groups, error)
-        except Exception:
-            self._tree = None
-            self.failed = True
-            _log.exception("a commit failed")
-            _tell(groups, StoreError("the store failed: send the event again"))
+        except Exception as error:
+            self._fail(groups, error)
         else:
-            # From here on the batch survives a crash, whether or not we answer.
+            self._ahead = self.size
             _tell(groups, results)
+
+    def _fail(self, groups: list[Group], error: Exception) -> None:
+        """Tell those who wait that it went wrong.
+
+        The batch may or may not be on disk. The store is asked before the next one, as a start
+        would ask, and each sender retries: decision 5 of DESIGN recognises the copy.
+        """
+        self._tree = self._ahead = None
+        if not isinstance(error, Error):
+            _log.error("a commit failed", exc_info=error)
+            error = StoreError("the store failed: send the event again")
+        self.failed = isinstance(error, StoreError)
+        _tell(groups, error)
 
     async def _store(self, groups: list[Group]) -> list[list[Stored]]:
         started = time.monotonic()
@@ -160,24 +247,21 @@ class Committer:
             if held is not None:
                 return [[held for _ in first.events]]
         fresh: list[Pending] = []
-        places = self._admit(groups, fresh, {})
+        places = self._admit(groups, fresh, {}, size=self._tree.size)
         if fresh:
-            batch = sequence(self._tree, fresh)
-            known = await self._storage.commit(batch, unless_known=True)
-            if known:
+            outcome = await self._storage.commit(Batch(self._tree.size, fresh), unless_known=True)
+            if isinstance(outcome, Known):
                 # Some were sent before: now that they are at hand, what is new is settled.
                 fresh = []
-                places = self._admit(groups, fresh, known)
-                batch = sequence(self._tree, fresh)
+                places = self._admit(groups, fresh, outcome.events, size=self._tree.size)
                 if fresh:
-                    await self._storage.commit(batch)
-            self._tree = batch.tree
+                    outcome = await self._storage.commit(Batch(self._tree.size, fresh))
+            if isinstance(outcome, Tree):
+                self._tree = outcome
             self._keys.remember(fresh)
             self._on_commit(Commit(len(fresh), time.monotonic() - started))
-        for group in groups:
-            if group.refused:
-                await self._storage.quarantine(group.refused, group.sender, group.at)
-        return [[_stored(place) for place in row] for row in places]
+        await self._quarantine(groups)
+        return _results(places)
 
     def _held(self, unless: Query) -> Stored | None:
         """Return the one event that fits a conditional create's query."""
@@ -187,11 +271,17 @@ class Committer:
         return _stored(_place(found[0])) if found else None
 
     def _admit(
-        self, groups: list[Group], fresh: list[Pending], known: Mapping[int, Sequence[Record]]
+        self,
+        groups: list[Group],
+        fresh: list[Pending],
+        known: Mapping[int, Sequence[Record]],
+        *,
+        size: int,
     ) -> list[list[_Place]]:
-        """Add to `fresh` what is new, and return for every event where it is or will be."""
-        assert self._tree is not None
-        size = self._tree.size
+        """Add to `fresh` what is new in a log of that size.
+
+        Return for every event where it is or will be.
+        """
         here: dict[int, list[_Place]] = {}
         places: list[list[_Place]] = []
         for group in groups:
@@ -205,7 +295,7 @@ class Committer:
                 flags = Flag.SUSPECTED_DUPLICATE if copy is not None else NO_FLAGS
                 if self._keys.conflicts(event):
                     flags |= Flag.KEY_CONFLICT
-                pending = self._flagged(event, flags) if flags else event
+                pending = _flagged(event, flags) if flags else event
                 place = _Place(pending.record, size + len(fresh), created=True)
                 here.setdefault(event.fingerprint, []).append(place._replace(created=False))
                 fresh.append(pending)
@@ -224,10 +314,6 @@ class Committer:
                 return place
         return None
 
-    def _flagged(self, event: Pending, flags: Flag) -> Pending:
-        record = event.record._replace(flags=event.record.flags | flags)
-        return prepare(record, salt=event.salt, identity=self._storage.identity)
-
 
 class _Place(NamedTuple):
     """Where an event is or will be; the record of a new one does not know its entry yet."""
@@ -237,8 +323,24 @@ class _Place(NamedTuple):
     created: bool
 
 
+def _flagged(event: Pending, flags: Flag) -> Pending:
+    record = event.record
+    return event._replace(record=record._replace(flags=record.flags | flags))
+
+
 def _place(record: Record) -> _Place:
     return _Place(record, record.entry, created=False)
+
+
+def _results(places: list[list[_Place]]) -> list[list[Stored]]:
+    return [[_stored(place) for place in row] for row in places]
+
+
+async def _outcome(sent: _Sent) -> Tree | Known | Exception | None:
+    try:
+        return await sent.commit
+    except Exception as error:
+        return error
 
 
 def _stored(place: _Place) -> Stored:

@@ -33,6 +33,7 @@ from caretrail.statistics import Stats, statistics
 from caretrail.storage.contract import Refused, Sender, Stored
 from caretrail.tlog.entry import SALT_BYTES, Kind
 from caretrail.tlog.key_history import KeyHistory
+from caretrail.turns import TURN_EVENTS, Turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -81,6 +82,8 @@ class Repository:
         # Also after a restart with another clock the times of receipt never fall.
         self._received = storage.received
         self._noise = _Noise()
+        self.turns = Turns()
+        self._order = asyncio.Lock()
         self._committer = Committer(storage, on_commit=on_commit, copy_window=copy_window)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="reader")
 
@@ -111,9 +114,17 @@ class Repository:
         Raises ThrottledError, StoreError or PreconditionError; after the first two the sender
         sends the same bytes again.
         """
-        events = [self._prepare(one, sender, is_backfill=is_backfill) for one in submissions]
         size = sum(len(one.body) for one in submissions)
-        return await self._put(lambda done: Group(events, size, unless, done))
+        # Who begins first is put first, so that the times of receipt rise with the entries.
+        events: list[Pending] = []
+        await self.turns.take()
+        async with self._order:
+            for number, one in enumerate(submissions, 1):
+                events.append(self._prepare(one, sender, is_backfill=is_backfill))
+                if number % TURN_EVENTS == 0:
+                    await self.turns.take()
+            done = self._put(lambda done: Group(events, size, unless, done))
+        return await done
 
     async def record_own(self, event: dict[str, Any]) -> Stored:
         """Keep a fact about the log itself (DESIGN, decision 12), in the same tree."""
@@ -141,11 +152,13 @@ class Repository:
         now = self._now()
         await self._put(lambda done: Group((), size, None, done, rows, sender, now))
 
-    async def _put(self, make: Callable[[asyncio.Future[list[Stored]]], Group]) -> list[Stored]:
-        """Add a group to the open batch; return what became of it once it is on the disk."""
+    def _put(
+        self, make: Callable[[asyncio.Future[list[Stored]]], Group]
+    ) -> asyncio.Future[list[Stored]]:
+        """Add a group to the open batch; return what will become of it once it is on the disk."""
         done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
         self._committer.put(make(done))
-        return await done
+        return done
 
     def _prepare(
         self, submission: Submission, sender: Sender, *, is_backfill: bool, kind: int = 0
@@ -174,7 +187,7 @@ class Repository:
             int(form),
             int(kind),
         )
-        return prepare(record, salt=noise[_RANDOM_BYTES:], identity=self._storage.identity)
+        return prepare(record, salt=noise[_RANDOM_BYTES:])
 
     def _now(self) -> int:
         """Return milliseconds since 1970; a clock that is set back stands still in the log."""

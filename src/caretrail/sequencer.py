@@ -1,7 +1,8 @@
-"""The sequencer: pending events and a tree become a batch that a store commits whole.
+"""The sequencer: pending events and a tree become what a store commits whole.
 
-Everything is computed here: keys, terms, commitments, leaves and nodes. Time and randomness are
-passed in, so that a batch follows from its inputs alone.
+Everything is computed here: keys, commitments, leaves and nodes. Time and randomness are passed in,
+so that a batch follows from its inputs alone. What does not need the tree is done by whoever takes
+events in (`prepare`); leaves and nodes by the store's one writer, which has the tree (`leaf`, `tlog.tree`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zlib import crc32
 
 from caretrail.fhir import temporal
-from caretrail.fhir.audit_event import Agent
+from caretrail.fhir.audit_event import Reference
 from caretrail.limits import PARTS_REMEMBERED
 from caretrail.search import elements
 from caretrail.search.reference import literal
@@ -22,9 +23,8 @@ from caretrail.tlog.entry import TAGS_MAX, Entry, Mac, commitment, subject_key, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from caretrail.fhir.audit_event import AuditEvent, Reference
+    from caretrail.fhir.audit_event import AuditEvent
     from caretrail.search.record import Record
-    from caretrail.tlog.tree import Node, Tree
 
 # A key is 42 bits of milliseconds since 1970, which reach 2109, and the low 20 bits of the entry: a
 # million events of one millisecond, and differences that an index writes in 5 bytes. Earlier and later instants share the first and the
@@ -44,7 +44,7 @@ class Identity(NamedTuple):
 
 
 class Pending(NamedTuple):
-    """An event that has its id and its leaf, and waits for its place in the log.
+    """An event that has its id and its salt, and waits for its place in the log.
 
     `record.entry` is not known yet; `salt` hides what the leaf commits to. `fingerprint` is equal
     for equal bytes of one producer, `key` for events to which their producer gave the same key;
@@ -53,7 +53,6 @@ class Pending(NamedTuple):
 
     record: Record
     salt: bytes
-    leaf: bytes
     bucket: int
     irregular: bool
     fingerprint: int
@@ -66,18 +65,20 @@ class Batch(NamedTuple):
 
     start: int
     events: Sequence[Pending]
-    nodes: Sequence[Node]
-    tree: Tree
+
+    @property
+    def end(self) -> int:
+        """Return how many entries the log has when the batch is in it."""
+        return self.start + len(self.events)
 
 
-def prepare(record: Record, *, salt: bytes, identity: Identity) -> Pending:
+def prepare(record: Record, *, salt: bytes) -> Pending:
     """Compute everything about an event that does not depend on its place in the log."""
     second, fraction = temporal.exact_key(record.event.recorded)
     bucket, exact = bucket_of(second, fraction)
     return Pending(
         record,
         salt,
-        merkle.leaf_hash(entry_of(record, salt=salt, identity=identity).encode()),
         bucket,
         not exact,
         fingerprint(bucket, record.producer, record.body),
@@ -88,7 +89,7 @@ def prepare(record: Record, *, salt: bytes, identity: Identity) -> Pending:
 
 def entry_of(record: Record, *, salt: bytes, identity: Identity) -> Entry:
     """Return the log's entry of an event."""
-    event_id = bytes.fromhex(record.id.replace("-", ""))
+    event_id = id_bytes(record.id)
     return Entry(
         record.kind,
         record.form,
@@ -103,10 +104,14 @@ def entry_of(record: Record, *, salt: bytes, identity: Identity) -> Entry:
     )
 
 
-def sequence(tree: Tree, events: Sequence[Pending]) -> Batch:
-    """Give each event its place at the end of `tree`."""
-    grown, nodes = merkle.append(tree, [event.leaf for event in events])
-    return Batch(tree.size, events, nodes, grown)
+def id_bytes(event_id: str) -> bytes:
+    """Return the 16 bytes of an event's id."""
+    return bytes.fromhex(event_id.replace("-", ""))
+
+
+def leaf(record: Record, *, salt: bytes, identity: Identity) -> bytes:
+    """Return the hash that stands for an event in the tree."""
+    return merkle.leaf_hash(entry_of(record, salt=salt, identity=identity).encode())
 
 
 def bucket_of(second: int, fraction: str) -> tuple[int, bool]:
@@ -173,7 +178,13 @@ def tags(record: Record, event_id: bytes, tag_key: bytes) -> tuple[bytes, ...]:
         found = set()
     else:
         subjects = {subject("patient", one) for one in elements.entity_patients(event)}
-        found = {tag(key, event_id) for agent in event.agent for key in keys.of_agent[agent]}
+        of_agent = keys.of_agent
+        found = {
+            tag(key, event_id)
+            for agent in event.agent
+            if agent.who is not None
+            for key in of_agent[agent.who]
+        }
     found |= {keys.tag(one, event_id) for one in subjects if one}
     return tuple(sorted(found))[:TAGS_MAX]
 
@@ -202,24 +213,22 @@ class _SubjectKeys:
         """Return the tag of a subject that is seldom the same, as patients are."""
         return tag_once(subject_key(self._tag_key, subject), event_id)
 
-    def _of(self, agent: Agent) -> tuple[Mac, ...]:
-        """Return the agent's key, and that of the patient that it may be."""
-        if agent.who is None:
-            return ()
-        subjects = [subject("agent", agent.who)]
-        if elements.reference_kind(agent.who) == "Patient":
-            subjects.append(subject("patient", agent.who))
+    def _of(self, who: Reference) -> tuple[Mac, ...]:
+        """Return an agent's key, and that of the patient that it may be."""
+        subjects = [subject("agent", who)]
+        if elements.reference_kind(who) == "Patient":
+            subjects.append(subject("patient", who))
         return tuple(Mac(subject_key(self._tag_key, one)) for one in subjects if one)
 
 
-class _AgentKeys(dict[Agent, tuple[Mac, ...]]):
-    def __init__(self, make: Callable[[Agent], tuple[Mac, ...]]) -> None:
+class _AgentKeys(dict[Reference, tuple[Mac, ...]]):
+    def __init__(self, make: Callable[[Reference], tuple[Mac, ...]]) -> None:
         self._make = make
 
-    def __missing__(self, agent: Agent) -> tuple[Mac, ...]:
+    def __missing__(self, who: Reference) -> tuple[Mac, ...]:
         if len(self) >= PARTS_REMEMBERED:
             self.clear()
-        keys = self[agent] = self._make(agent)
+        keys = self[who] = self._make(who)
         return keys
 
 

@@ -40,7 +40,7 @@ _KERNEL: Final[dict[str, tuple[str, ...]]] = {
     "sequencer": ("search", "tlog", "fhir", *_FOUNDATION),
 }
 _ALL_KERNEL: Final = tuple(_KERNEL)
-_SHELL: Final = ("repository", "access", "metrics", "publisher")
+_SHELL: Final = ("repository", "access", "metrics", "publisher", "turns")
 
 # A room may import the rooms that are named here, and all of those stand above it: imports run one
 # way. Rooms that DESIGN plans and that are not built yet are bound already.
@@ -53,6 +53,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "listening": _FOUNDATION,
     "clock": ("fhir", *_FOUNDATION),
     "durable_file": (),
+    "turns": (),
     "key_file": ("durable_file", *_FOUNDATION),
     # One backend a module, behind one protocol.
     "storage": ("durable_file", *_ALL_KERNEL),
@@ -60,7 +61,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "retrieving": ("storage", *_ALL_KERNEL),
     "committer": ("retrieving", "storage", *_ALL_KERNEL),
     "statistics": ("storage", *_ALL_KERNEL),
-    "repository": ("committer", "retrieving", "statistics", "storage", *_ALL_KERNEL),
+    "repository": ("committer", "retrieving", "statistics", "storage", "turns", *_ALL_KERNEL),
     "publisher": ("repository", "storage", "key_file", "durable_file", *_ALL_KERNEL),
     # By everybody: it opens nothing for writing.
     "verification": ("publisher", "storage", "durable_file", *_ALL_KERNEL),

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import signal
 import sqlite3
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +27,6 @@ from tests.storage.world import SENDER, submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 NOW = world.END / 1000
 
@@ -255,3 +259,74 @@ def test_more_events_than_a_millisecond_has_keys_are_all_kept(
         assert len((await repository.search(query)).records) == 20
 
     run(tmp_path, test)
+
+
+def _with_keys(count: int) -> list[bytes]:
+    """Return events that are known again when they are sent again."""
+    return [body for body in world.bodies(count) if sequencer.sender_key(submission(body).event)]
+
+
+def test_batches_under_way_together_keep_every_event_once(tmp_path: Path) -> None:
+    """Copies lie in the batch before, in the same batch, and in the log."""
+    bodies, choice = _with_keys(300), random.Random(3)
+    sent = [body for body in bodies for _ in range(choice.choice((1, 1, 1, 2)))]
+
+    async def test(repository: Repository) -> None:
+        appended = (repository.append([submission(body)], sender=SENDER) for body in sent)
+        stored = [row[0] for row in await asyncio.gather(*appended)]
+        assert repository.size == len(bodies)
+        where = dict(zip(sent, stored, strict=True))
+        for body, one in zip(sent, stored, strict=True):
+            assert one.id == where[body].id
+        assert sorted(one.entry for one in stored if one.created) == list(range(len(bodies)))
+        received = [one.received for one in sorted(stored, key=lambda one: one.entry)]
+        assert received == sorted(received)
+
+    run(tmp_path, test)
+    assert verify(tmp_path).whole
+
+
+def _kill_writer(folder: Path) -> None:
+    """Kill the process that writes to the log in `folder`, if it runs."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"sqlite.process" in b"".join(words) and str(folder).encode() in words:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, tmp_path: Path) -> None:
+    """Its process is killed again and again while several batches are under way."""
+    bodies, choice = _with_keys(400), random.Random(seed)
+
+    async def main() -> None:
+        repository = Repository(SqliteStorage(tmp_path))
+
+        async def append(body: bytes) -> None:
+            while True:
+                with suppress(StoreError):
+                    (stored,) = await repository.append([submission(body)], sender=SENDER)
+                    found = await repository.read(stored.id)
+                    assert found is not None
+                    assert found.body == body
+                    return
+
+        async def kill() -> None:
+            for _ in range(4):
+                target = repository.size + choice.randrange(20, 60)
+                while repository.size < target and not done.is_set():
+                    await asyncio.sleep(0.001)
+                _kill_writer(tmp_path)
+
+        done = asyncio.Event()
+        killing = asyncio.create_task(kill())
+        await asyncio.gather(*(append(body) for body in bodies))
+        done.set()
+        await killing
+        await repository.close()
+
+    asyncio.run(main())
+    found = verify(tmp_path)
+    assert found.whole
+    assert found.size == len(bodies)

@@ -29,6 +29,7 @@ from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import ISSUES_MAX
 from caretrail.repository import Refused, Submission
+from caretrail.turns import TURN_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,8 @@ class _Work:
         conditional: list[int] = []
         reads: list[int] = []
         for index, entry in enumerate(self._entries):
+            if index % TURN_EVENTS == 0:
+                await self._service.repository.turns.take()
             if entry.method in ("GET", "HEAD"):
                 reads.append(index)
                 continue
@@ -103,6 +106,8 @@ class _Work:
         issues: list[Issue] = []
         conditions: dict[int, Query] = {}
         for index, entry in enumerate(self._entries):
+            if index % TURN_EVENTS == 0:
+                await self._service.repository.turns.take()
             try:
                 self._submissions[index] = self._taken(entry)
                 if entry.if_none_exist is not None:

@@ -33,6 +33,12 @@ class Refused(NamedTuple):
     issues: Sequence[Issue]
 
 
+class Known(NamedTuple):
+    """The log has events with these fingerprints, so nothing was added."""
+
+    events: Mapping[int, Sequence[Record]]
+
+
 class Quarantined(NamedTuple):
     """What was refused: its number in quarantine, who sent it when, and why it was not taken."""
 
@@ -182,15 +188,14 @@ class Storage(Protocol):
     async def tree(self) -> Tree:
         """Return the tree as it is on disk, asked anew: what a restart would find."""
 
-    async def commit(
-        self, batch: Batch, *, unless_known: bool = False
-    ) -> Mapping[int, Sequence[Record]]:
-        """Add `batch` whole, with the index terms of its events, or not at all.
+    async def commit(self, batch: Batch, *, unless_known: bool = False) -> Tree | Known:
+        """Add `batch` whole, with its leaves and index terms, or not at all; return the tree then.
 
         On return it survives a power cut, and every later read sees it. With `unless_known`
         nothing is added when the log has events with fingerprints of the batch: those are
-        returned. After an error the outcome is unknown: the caller must call `tree` before it
-        writes again. Raises ConflictError when `batch` does not start at the current size.
+        returned. Several may be under way: they are done in the order of the calls. After an
+        error the outcome is unknown: the caller must call `tree` before it writes again. Raises
+        ConflictError when `batch` does not start at the current size.
         """
 
     async def quarantine(self, rows: Sequence[Refused], sender: Sender, at: int) -> None:

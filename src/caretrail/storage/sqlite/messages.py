@@ -21,7 +21,7 @@ class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     k: int
     entry: int
-    id: bytes
+    id: str
     received: int
     producer: str
     organisation: str
@@ -31,23 +31,26 @@ class Row(msgspec.Struct, frozen=True, gc=False, array_like=True):
     irregular: bool
     fingerprint: int
     salt: bytes
-    leaf: bytes
     body: bytes
     number: int | None
 
 
 class Commit(Message, frozen=True):
-    """Add the rows at the end of a log of `start` entries; `nodes` are level, place and hash.
+    """Add the rows at the end of a log of `start` entries.
 
     With `unless_known` nothing is added when the log has one of the fingerprints.
     """
 
     start: int
-    size: int
-    root: bytes
     rows: list[Row]
-    nodes: list[tuple[int, int, bytes]]
     unless_known: bool
+
+
+class Grown(Message, frozen=True):
+    """The rows are on disk, and this is the tree now."""
+
+    size: int
+    frontier: list[bytes]
 
 
 class Found(Message, frozen=True):
@@ -140,7 +143,7 @@ _ERRORS: Final = {
     one.__name__: one for one in (ConfigurationError, ConflictError, NotFoundError, StoreError)
 }
 Question = Commit | Quarantine | Publish | Erase | Purge | Shred | Rename | AskState | Close
-Answer = Found | State | Done | Failed
+Answer = Found | Grown | State | Done | Failed
 encode: Final = msgspec.msgpack.Encoder().encode
 read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode
 read_answer: Final[Callable[[bytes], Answer]] = msgspec.msgpack.Decoder(Answer).decode

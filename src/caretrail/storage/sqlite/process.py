@@ -12,15 +12,17 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from caretrail.errors import Error, StoreError
 from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.writer import Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _CODE: Final = "from caretrail.storage.sqlite.process import main; main()"
 _LENGTH_BYTES: Final = 4
@@ -31,7 +33,7 @@ _GONE: Final = "the store's writer has ended: send the event again"
 
 
 class Link:
-    """The parent's end. One question is under way at a time."""
+    """The parent's end. Questions may be under way together; they are answered in their order."""
 
     def __init__(
         self,
@@ -44,7 +46,8 @@ class Link:
         """Start the child, which keeps the descriptors open as long as it lives."""
         self._arguments = (str(folder), str(busy_seconds), str(data_keys or ""))
         self._keep_open = tuple(keep_open)
-        self._turn = asyncio.Lock()
+        self._connecting = asyncio.Lock()
+        self._answers: _Answers | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self.state = self._start()
 
@@ -70,45 +73,35 @@ class Link:
 
     async def ask(self, question: say.Question) -> say.Answer:
         """Return the answer; raise the error that it is, or StoreError when nobody answers."""
-        async with self._turn:
-            if self._process is None:
-                self.state = await asyncio.to_thread(self._start)
-            try:
-                answer = await self._exchange(question)
-            except (OSError, EOFError) as error:
-                self._end()
-                raise StoreError(_GONE) from error
-            except asyncio.CancelledError:
-                # The answer to come belongs to a question that nobody asks any more.
-                self._end()
-                raise
+        answers = self._answers
+        if answers is None:
+            answers = await self._connected()
+        answer = await answers.ask(say.encode(question))
         if isinstance(answer, say.Failed):
             raise answer.raised()
         return answer
 
-    async def _exchange(self, question: say.Question) -> say.Answer:
-        loop = asyncio.get_running_loop()
-        data = say.encode(question)
-        await loop.sock_sendall(self._socket, len(data).to_bytes(_LENGTH_BYTES) + data)
-        head = await loop.sock_recv(self._socket, _LENGTH_BYTES)
-        while len(head) < _LENGTH_BYTES:
-            more = await loop.sock_recv(self._socket, _LENGTH_BYTES - len(head))
-            if not more:
-                raise EOFError
-            head += more
-        rest = int.from_bytes(head)
-        parts = []
-        while rest:
-            part = await loop.sock_recv(self._socket, rest)
-            if not part:
-                raise EOFError
-            parts.append(part)
-            rest -= len(part)
-        return say.read_answer(b"".join(parts))
+    async def _connected(self) -> _Answers:
+        async with self._connecting:
+            if self._answers is None:
+                if self._process is None:
+                    self.state = await asyncio.to_thread(self._start)
+                loop = asyncio.get_running_loop()
+                _, self._answers = await loop.create_connection(
+                    lambda: _Answers(self._lost), sock=self._socket
+                )
+            return self._answers
+
+    def _lost(self) -> None:
+        self._answers = None
+        self._end()
 
     def _end(self) -> None:
         """Let go of the child; one that hangs is killed, which a commit survives."""
         process, self._process = self._process, None
+        # The loop may hold it open for a moment yet: the child is told now.
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         if process is None:
             return
@@ -120,9 +113,59 @@ class Link:
 
     async def close(self) -> None:
         """Ask the child to write a last checkpoint, and wait until it has gone."""
-        if self._process is not None:
+        if self._process is None:
+            return
+        with suppress(StoreError):  # A close that fails loses nothing: the next start recovers.
             await self.ask(say.Close())
-        await asyncio.to_thread(self._end)
+        if self._answers is not None:
+            await self._answers.close()
+
+
+class _Answers(asyncio.Protocol):
+    """The stream of answers, each for the question that waits longest."""
+
+    def __init__(self, on_lost: Callable[[], None]) -> None:
+        self._on_lost = on_lost
+        self._waiting: deque[asyncio.Future[say.Answer]] = deque()
+        self._data = bytearray()
+        self._gone = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's is no subclass of it.
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    async def ask(self, data: bytes) -> say.Answer:
+        """Send a question, and return its answer; nobody else's is kept waiting by a caller's end."""
+        if self._gone.is_set():
+            raise StoreError(_GONE)
+        answer: asyncio.Future[say.Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answer)
+        self._transport.write(len(data).to_bytes(_LENGTH_BYTES) + data)
+        return await answer
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        self._transport.close()
+        await self._gone.wait()
+
+    def data_received(self, data: bytes) -> None:
+        self._data += data
+        while len(self._data) >= _LENGTH_BYTES:
+            end = _LENGTH_BYTES + int.from_bytes(self._data[:_LENGTH_BYTES])
+            if len(self._data) < end:
+                return
+            answer = say.read_answer(bytes(self._data[_LENGTH_BYTES:end]))
+            del self._data[:end]
+            waiting = self._waiting.popleft()
+            if not waiting.done():
+                waiting.set_result(answer)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._gone.set()
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(StoreError(_GONE))
+        self._on_lost()
 
 
 def main() -> None:

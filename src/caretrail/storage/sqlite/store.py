@@ -10,6 +10,7 @@ import msgspec
 
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.sequencer import key_of
+from caretrail.storage.contract import Known
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.process import Link
@@ -19,7 +20,7 @@ from caretrail.tlog.tree import Tree
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from caretrail.search.record import Record
@@ -91,19 +92,14 @@ class SqliteStorage:
         self._quarantined = state.quarantined
         return Tree(state.size, tuple(state.frontier))
 
-    async def commit(
-        self, batch: Batch, *, unless_known: bool = False
-    ) -> Mapping[int, Sequence[Record]]:
+    async def commit(self, batch: Batch, *, unless_known: bool = False) -> Tree | Known:
         """Add `batch` whole, or not at all (see `contract.Storage.commit`)."""
         rows = [_row(event, batch.start + n) for n, event in enumerate(batch.events)]
-        nodes = [(node.level, node.place, node.hash) for node in batch.nodes]
-        size, root = batch.tree.size, batch.tree.root()
-        answer = await self._writer.ask(
-            say.Commit(batch.start, size, root, rows, nodes, unless_known)
-        )
-        return (
-            await asyncio.to_thread(self._at, answer.pairs) if isinstance(answer, say.Found) else {}
-        )
+        answer = await self._writer.ask(say.Commit(batch.start, rows, unless_known))
+        if isinstance(answer, say.Found):
+            return Known(await asyncio.to_thread(self._at, answer.pairs))
+        assert isinstance(answer, say.Grown)
+        return Tree(answer.size, tuple(answer.frontier))
 
     def _at(self, pairs: Sequence[tuple[int, int]]) -> dict[int, list[Record]]:
         found: dict[int, list[Record]] = {}
@@ -172,7 +168,7 @@ def _row(event: Pending, entry: int) -> say.Row:
     return say.Row(
         key_of(event.bucket, entry),
         entry,
-        bytes.fromhex(record.id.replace("-", "")),
+        record.id,
         record.received,
         record.producer,
         record.organisation,
@@ -182,7 +178,6 @@ def _row(event: Pending, entry: int) -> say.Row:
         event.irregular,
         event.fingerprint,
         event.salt,
-        event.leaf,
         record.body,
         event.number,
     )

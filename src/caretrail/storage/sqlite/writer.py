@@ -12,7 +12,7 @@ from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.search import index
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key
+from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf
 from caretrail.storage.data_keys import Month
 from caretrail.storage.sqlite import erasing, runs
 from caretrail.storage.sqlite import folder as folders
@@ -56,7 +56,7 @@ class Writer:
         self._reader = Searcher(self._db, self._bodies)
         counted = "SELECT coalesce(sum(length(body)), 0) FROM quarantine"
         self._quarantined: int = self._db.execute(counted).fetchone()[0]
-        self._recover()
+        self._tree = self._recovered()
 
     def answer(self, question: say.Question) -> say.Answer:
         """Do what is asked; an error is an answer, too."""
@@ -66,7 +66,7 @@ class Writer:
                     known = self._known(question.rows) if question.unless_known else ()
                     if known:
                         return say.Found(known)
-                    self._commit(question)
+                    return self._commit(question)
                 case say.Quarantine():
                     self._quarantine(question)
                     return self.state()
@@ -101,16 +101,23 @@ class Writer:
         tree = load_tree(self._db)
         return say.State(tree.size, list(tree.frontier), self._quarantined)
 
-    def _commit(self, batch: say.Commit) -> None:
+    def _commit(self, batch: say.Commit) -> say.Grown:
+        self._check_start(batch)
         try:
             self._write(batch, [row.k for row in batch.rows])
         except sqlite3.IntegrityError:
-            self._check_start(batch)
             # A key is taken: there were 2**20 entries in the same millisecond.
             self._write(batch, self._free(batch.rows))
+        return say.Grown(self._tree.size, list(self._tree.frontier))
 
     def _write(self, batch: say.Commit, keys: Sequence[int]) -> None:
         write = self._db.executemany
+        records = [_record(row) for row in batch.rows]
+        leaves = [
+            leaf(record, salt=row.salt, identity=self._identity)
+            for record, row in zip(records, batch.rows, strict=True)
+        ]
+        tree, nodes = merkle.append(self._tree, leaves)
         kept = [self._kept(row) for row in batch.rows]
         rows = list(zip(keys, batch.rows, strict=True))
         with self._transaction():
@@ -118,32 +125,39 @@ class Writer:
             write(
                 _EVENT,
                 [
-                    (k, row.entry, row.id, self._producer(row.producer, row.organisation),
+                    (k, row.entry, id_bytes(row.id), self._producer(row.producer, row.organisation),
                      row.kind, row.form, row.flags, row.irregular, salt, body)
                     for (k, row), (body, salt) in zip(rows, kept, strict=True)
                 ],
             )  # fmt: skip
-            write(_LEAF, [(row.entry, k, row.received, row.leaf) for k, row in rows])
+            write(
+                _LEAF,
+                [
+                    (row.entry, k, row.received, hashed)
+                    for (k, row), hashed in zip(rows, leaves, strict=True)
+                ],
+            )
             write(_FINGERPRINT, [(row.fingerprint, row.entry) for row in batch.rows])
             hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
             write(_TALLY, hours.items())
-            write(_TERMS, [(k, _terms(row)) for k, row in rows])
+            terms = (" ".join(index.terms(record)) for record in records)
+            write(_TERMS, zip(keys, terms, strict=True))
             for row in batch.rows:
                 if row.number is not None:
                     producer = self._producer(row.producer, row.organisation)
                     runs.add(self._db, producer, row.number, row.received)
-            write(_NODE, batch.nodes)
-            self._db.execute(
-                "INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (batch.size, batch.root)
-            )
-            if batch.start // _CHECKPOINT_ENTRIES != batch.size // _CHECKPOINT_ENTRIES:
-                self._checkpoint(batch.size, batch.root, at=batch.rows[-1].received)
+            write(_NODE, nodes)
+            root = tree.root()
+            self._db.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (tree.size, root))
+            if batch.start // _CHECKPOINT_ENTRIES != tree.size // _CHECKPOINT_ENTRIES:
+                self._checkpoint(tree.size, root, at=batch.rows[-1].received)
+        self._tree = tree
 
     def _kept(self, row: say.Row) -> tuple[bytes, bytes]:
         """Return body and salt as they are kept; what the log says of itself is never encrypted."""
         if row.kind == Kind.OWN:
             return self._bodies.pack(row.body), row.salt
-        return self._bodies.seal(row.body, row.salt, event=row.id, received=row.received)
+        return self._bodies.seal(row.body, row.salt, event=id_bytes(row.id), received=row.received)
 
     def _check_start(self, batch: say.Commit) -> None:
         (size,) = self._db.execute("SELECT coalesce(max(size), 0) FROM head").fetchone()
@@ -223,16 +237,16 @@ class Writer:
             self._producers.clear()
             if write.in_transaction:
                 write.execute("ROLLBACK")
+            self._tree = load_tree(self._db)
             raise
 
     def _close(self) -> None:
-        tree = load_tree(self._db)
         with self._transaction():
-            self._checkpoint(tree.size, tree.root(), at=0)
+            self._checkpoint(self._tree.size, self._tree.root(), at=0)
         self._db.close()
 
-    def _recover(self) -> None:
-        """Check the right edge of the tree, and what came after the last checkpoint.
+    def _recovered(self) -> Tree:
+        """Return the tree; check the right edge of the tree, and what came after the last checkpoint.
 
         SQLite has rolled back a commit that was cut off; what is left is whole batches. Hashing
         is bounded by the distance of checkpoints, not by the size of the log.
@@ -258,6 +272,7 @@ class Writer:
         }
         if found != expected:
             raise broken
+        return tree
 
 
 _BROKEN: Final = (
@@ -266,13 +281,12 @@ _BROKEN: Final = (
 )
 
 
-def _terms(row: say.Row) -> str:
+def _record(row: say.Row) -> Record:
     event = intake.event_of(row.body, intake.Form(row.form))
-    record = Record(
-        event, "", row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
-        row.producer, row.organisation, row.body, row.form,
+    return Record(
+        event, row.id, row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
+        row.producer, row.organisation, row.body, row.form, row.kind,
     )  # fmt: skip
-    return " ".join(index.terms(record))
 
 
 def load_tree(connection: sqlite3.Connection) -> Tree:

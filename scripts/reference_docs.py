@@ -168,7 +168,14 @@ def rendered(page: str, table: str, name: str) -> str:
 
 
 def _commands() -> dict[str, Any]:
-    found: dict[str, Any] = getattr(get_command(commands), "commands", {})
+    """Return every command by how it is called; those of a group come after its name."""
+    found: dict[str, Any] = {}
+    for name, command in getattr(get_command(commands), "commands", {}).items():
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {part}": one for part, one in inner.items()}
     return found
 
 

@@ -13,7 +13,7 @@ from caretrail import listening, logs, opening
 from caretrail.access import token
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
-from caretrail.beside import with_clinic
+from caretrail.beside import in_front, with_authorization, with_clinic
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
@@ -23,6 +23,7 @@ from caretrail.verification import background
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from caretrail.access.server.application import AuthorizationServer
     from caretrail.config import Settings
     from caretrail.repository import Repository
     from caretrail.transport.switch import App
@@ -39,6 +40,7 @@ class Server:
         self.metrics = Metrics()
         self.secret: str | None = None
         self.repository: Repository
+        self.authorization: AuthorizationServer | None = None
 
     @asynccontextmanager
     async def opened(self, address: str = "") -> AsyncIterator[App]:
@@ -47,8 +49,11 @@ class Server:
         `address` is where this server listens.
         """
         settings = self.settings
-        async with opening.opened(settings, on_commit=self.metrics.on_commit) as log:
-            self.repository = log.repository
+        async with (
+            opening.opened(settings, on_commit=self.metrics.on_commit) as log,
+            with_authorization(settings, log.repository, address=address) as authorization,
+        ):
+            self.repository, self.authorization = log.repository, authorization
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
             gate = Gate(self.secret, producer=settings.producer, organisation=settings.organisation)
             verification = background.Background(
@@ -75,6 +80,7 @@ class Server:
                 exports=exports,
                 metrics=self.metrics.text,
                 integrity=verification.health,
+                issuer=authorization.rules.issuer if authorization is not None else "",
             )
             verification.start()
             on_request = self.metrics.on_request
@@ -83,7 +89,7 @@ class Server:
                 async with with_clinic(
                     application, service, settings, address=address, on_request=on_request
                 ) as both:
-                    yield both
+                    yield in_front(both, authorization)
             finally:
                 await verification.close()
                 await exports.close()

@@ -1,13 +1,15 @@
-"""The clinic beside the repository, behind one port, and audited like anybody's application."""
+"""What stands beside the repository, behind one port: the clinic, audited, and the sign-in."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from caretrail.access.server.desk import Rules, base_of
 from caretrail.api.router import ROOT
 from caretrail.capture.middleware import AuditMiddleware, about, bearer
 from caretrail.capture.recorder import Recorder, fhir_server
@@ -16,19 +18,22 @@ from caretrail.fhir import intake
 from caretrail.patterns.observation import identified
 from caretrail.repository import Sender, Submission
 from caretrail.transport.asgi import Application
-from caretrail.transport.switch import Switch
+from caretrail.transport.switch import Front, Switch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextvars import ContextVar
 
     from caretrail.access.decision import Gate
+    from caretrail.access.server.application import AuthorizationServer
     from caretrail.api.service import Service
     from caretrail.capture.middleware import Message, Receive, Scope, Send
     from caretrail.config import Settings
     from caretrail.patterns.exchange import Identity
     from caretrail.repository import Repository
     from caretrail.transport.switch import App
+
+_log: Final = logging.getLogger(__name__)
 
 # As whose the events of the clinic are filed.
 _CLINIC: Final = Sender("caretrail:clinic")
@@ -70,6 +75,51 @@ async def with_clinic(
         )
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def with_authorization(
+    settings: Settings, repository: Repository, *, address: str
+) -> AsyncIterator[AuthorizationServer | None]:
+    """Open the authorization server, if it is set and safe; say what is missing if it is not."""
+    if settings.insecure_no_auth or not settings.authorization_server:
+        yield None
+        return
+    try:
+        base = base_of(settings.public_url, address=address)
+    except ConfigurationError as error:
+        _log.warning("nobody can sign in: %s", error)
+        yield None
+        return
+    rules = Rules(
+        base=base,
+        access_seconds=settings.access_token_seconds,
+        refresh_seconds=settings.refresh_token_hours * 3600,
+        idle_seconds=settings.session_idle_minutes * 60,
+        require_second_factor=settings.require_second_factor,
+    )
+    # Its libraries take a while to load.
+    from caretrail.access.server import application
+
+    server = application.AuthorizationServer(
+        settings.folder,
+        rules,
+        record=repository.record_own,
+        origin=repository.origin,
+        organisation=settings.organisation,
+    )
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.close()
+
+
+def in_front(inner: App, server: AuthorizationServer | None) -> App:
+    """Let the authorization server answer at its addresses."""
+    if server is None:
+        return inner
+    return Front(inner, server.application, others=server.others)
 
 
 class RepositorySink:

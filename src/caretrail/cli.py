@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from caretrail import __version__, config
+from caretrail.accounts import accounts
 from caretrail.config import GatewaySettings, Settings
 from caretrail.errors import ConfigurationError, Error
 from caretrail.options import OPENING, with_settings
@@ -23,6 +24,8 @@ commands: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
 _problems: Final = Console(stderr=True, highlight=False, soft_wrap=True)
+
+commands.add_typer(accounts, name="access")
 
 Files = Annotated[list[Path], typer.Argument(exists=True, dir_okay=False, readable=True)]
 
@@ -75,6 +78,10 @@ async def _announce(server: Any, address: str) -> None:
     path = server.settings.folder / "token"
     _say(f"The bearer token is in {path}. Try:")
     _say(f"  curl -H \"Authorization: Bearer $(cat {path})\" '{address}/fhir/AuditEvent?_count=1'")
+    link = await server.authorization.set_up_link() if server.authorization is not None else None
+    if link is not None:
+        _say("Nobody can sign in yet. This link sets up the administrator, once, within a day:")
+        _say(f"  {link}")
 
 
 def _say(line: str) -> None:

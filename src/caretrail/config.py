@@ -125,6 +125,31 @@ class Settings:
             " time; 0 switches it off."
         },
     )
+    authorization_server: bool = field(
+        default=True,
+        metadata={
+            "help": "Let people sign in, and give out tokens, at /auth. It is off with"
+            " --insecure-no-auth, and needs --public-url with https where others reach the port."
+        },
+    )
+    access_token_seconds: int = field(
+        default=300, metadata={"help": "How long an access token is valid."}
+    )
+    refresh_token_hours: int = field(
+        default=720,
+        metadata={"help": "How long an application may go on with what a person has permitted."},
+    )
+    session_idle_minutes: int = field(
+        default=15,
+        metadata={"help": "How long somebody who is signed in may do nothing."},
+    )
+    require_second_factor: bool = field(
+        default=True,
+        metadata={
+            "help": "Ask administrators, auditors, privacy and security officers for a second"
+            " factor."
+        },
+    )
     clinic: bool = field(
         default=False,
         metadata={
@@ -162,6 +187,12 @@ class Settings:
             raise ConfigurationError("--verify-hours is 0 or more")
         if bool(self.signing_command) != bool(self.signing_command_key):
             raise ConfigurationError("--signing-command and --signing-command-key go together")
+        if not 30 <= self.access_token_seconds <= 3600:
+            raise ConfigurationError("--access-token-seconds is a number from 30 to 3600")
+        if self.refresh_token_hours < 1 or self.session_idle_minutes < 1:
+            raise ConfigurationError(
+                "--refresh-token-hours and --session-idle-minutes are 1 or more"
+            )
         if self.copy_window_hours < 0:
             raise ConfigurationError("--copy-window-hours is 0 or more")
         bounds = (self.event_bytes_max, self.bundle_entries_max, self.bundle_bytes_max)

@@ -72,7 +72,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "opening": ("publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
     "options": ("config",),
     "loading": ("repository", *_ALL_KERNEL),
-    "access": _ALL_KERNEL,
+    "access": ("durable_file", *_ALL_KERNEL),
     "metrics": ("committer",),
     # One interaction a module; the adapters that observe. The store's contract is only named.
     "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
@@ -92,8 +92,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "beside": ("clinic", "transport", "capture", "config", *_SHELL, "api", *_ALL_KERNEL),
     "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
     "bench": ("app", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
-    "cli": ("options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
+    "accounts": ("options", "commands", "config", *_FOUNDATION),
+    "cli": ("accounts", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -110,7 +111,16 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "fetching": ("httpx",),
     "witness": ("uvloop",),
     "verification": ("httpx",),
-    "access": ("cryptography", "authlib", "joserfc", "httpx"),
+    "access": (
+        "cryptography",
+        "authlib",
+        "joserfc",
+        "httpx",
+        "starlette",
+        "jinja2",
+        "argon2",
+        "pyotp",
+    ),
     "metrics": ("prometheus_client",),
     "clinic": ("fhirclient", "fhirpathpy", "jsonpatch", "jsonpointer"),
     "capture": ("httpx", "httptools"),
@@ -122,6 +132,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "commands": ("httpx",),
     "cli": ("typer", "rich"),
     "options": ("typer",),
+    "accounts": ("typer",),
 }
 # The one module of the kernel that signs.
 _SIGNING: Final = "caretrail.tlog.keys"

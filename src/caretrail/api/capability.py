@@ -44,12 +44,14 @@ Without _sort the newest come first (-date). \
 Unknown parameters are left out of `self` and named in an OperationOutcome, or refused with \
 Prefer: handling=strict. `total` is left out where counting would take long, unless _total asks."""
 _COMPARATORS: Final = ("eq", "ne", "gt", "lt", "ge", "le", "sa", "eb", "ap")
+_OAUTH_URIS: Final = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris"
+_SERVICES: Final = "http://terminology.hl7.org/CodeSystem/restful-security-service"
 _FHIR_VERSION: Final = "4.0.1"
 
 
 async def metadata(request: Request, service: Service) -> Response:
     """FHIR capabilities: the CapabilityStatement of this server."""
-    return Response(200, _statement(request.base, insecure=service.gate.insecure))
+    return Response(200, _statement(request.base, service.issuer, insecure=service.gate.insecure))
 
 
 async def operation_definition(request: Request, _: Service) -> Response:
@@ -99,7 +101,7 @@ def _all(request: Request, found: list[dict[str, Any]]) -> Response:
 
 
 @lru_cache(8)
-def _statement(base: str, *, insecure: bool) -> bytes:
+def _statement(base: str, issuer: str, *, insecure: bool) -> bytes:
     return msgspec.json.encode(
         {
             "resourceType": "CapabilityStatement",
@@ -113,17 +115,31 @@ def _statement(base: str, *, insecure: bool) -> bytes:
             "implementation": {"description": "This Audit Record Repository", "url": base},
             "fhirVersion": _FHIR_VERSION,
             "format": _FORMATS,
-            "rest": [_rest(insecure=insecure)],
+            "rest": [_rest(issuer, insecure=insecure)],
         }
     )
 
 
-def _rest(*, insecure: bool) -> dict[str, Any]:
+def security(issuer: str, *, insecure: bool) -> dict[str, Any]:
+    """Return CapabilityStatement.rest.security; SMART clients of before 2 look here for addresses."""
     bearer = "No credential is asked for: a trial." if insecure else "A bearer token (RFC 6750)."
+    found: dict[str, Any] = {"cors": False, "description": bearer}
+    if issuer:
+        rows = ("authorize", "token", "revoke", "introspect")
+        addresses = [{"url": name, "valueUri": f"{issuer}/{name}"} for name in rows]
+        service = {"system": _SERVICES, "code": "SMART-on-FHIR"}
+        found |= {
+            "service": [{"coding": [service]}],
+            "extension": [{"url": _OAUTH_URIS, "extension": addresses}],
+        }
+    return found
+
+
+def _rest(issuer: str, *, insecure: bool) -> dict[str, Any]:
     return {
         "mode": "server",
         "documentation": _SEARCHING,
-        "security": {"cors": False, "description": bearer},
+        "security": security(issuer, insecure=insecure),
         "resource": [
             _audit_event(),
             *map(_conformance, ("OperationDefinition", "SearchParameter")),

@@ -28,6 +28,7 @@ class Service(NamedTuple):
     says what of `/log` everybody may read: "public" all of it, "hashes" what names no entry,
     "private" nothing. Without a `publisher` nothing is signed, and without `exports` none are made.
     `integrity` says what the last verification has found. `now` is in milliseconds since 1970.
+    `issuer` is where the authorization server is, "" without one.
     """
 
     repository: Repository
@@ -43,3 +44,4 @@ class Service(NamedTuple):
     metrics: Callable[[], bytes] = _no_metrics
     integrity: Callable[[], Mapping[str, Any]] = dict
     now: Callable[[], int] = clock.milliseconds
+    issuer: str = ""

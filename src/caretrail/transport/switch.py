@@ -1,4 +1,4 @@
-"""Repository and clinic behind one FHIR base: each request goes to the one that it is for."""
+"""Several applications behind one port: each request goes to the one that it is for."""
 
 from __future__ import annotations
 
@@ -18,8 +18,24 @@ App = Callable[["Scope", "Receive", "Send"], Awaitable[None]]
 _REPOSITORY: Final = frozenset(
     ["AuditEvent", "OperationDefinition", "SearchParameter", ".well-known"]
 )
+_AUTHORIZATION: Final = "/auth/"
 _EVENT_COMPARTMENTS: Final = ("/AuditEvent", "/AuditEvent/_search")
 _OF_EVENTS: Final = b"_type=AuditEvent"
+
+
+class Front:
+    """An ASGI application that leaves the addresses of sign-in and tokens to another one."""
+
+    def __init__(self, inner: App, authorization: App, *, others: frozenset[str]) -> None:
+        """Leave `/auth` to `authorization`, and beside it these `others`."""
+        self._inner, self._authorization, self._others = inner, authorization, others
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        is_ours = scope["type"] == "http" and (
+            scope["path"].startswith(_AUTHORIZATION) or scope["path"] in self._others
+        )
+        return (self._authorization if is_ours else self._inner)(scope, receive, send)
 
 
 class Switch:

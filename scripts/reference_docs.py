@@ -39,7 +39,7 @@ def gateway_settings() -> str:
 
 
 def _settings(command: str, kind: Any, prefix: str) -> str:
-    flags = {row.name: row.opts for row in _options(command)}
+    flags = {row.name: (*row.opts, *row.secondary_opts) for row in _options(command)}
     return _table(
         ("name in a file", "flag", "environment", "default", "what it is"),
         (
@@ -186,7 +186,7 @@ def _options(name: str) -> Iterable[Any]:
 def _spelling(row: Any) -> str:
     """Return an option or an argument as it is typed."""
     if row.param_type_name == "option":
-        return " ".join(row.opts)
+        return " ".join((*row.opts, *row.secondary_opts))
     return f"{row.name.upper()}{'...' if row.nargs == -1 else ''}"
 
 

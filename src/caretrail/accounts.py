@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 from pathlib import Path  # noqa: TC003  (options are read from annotations)
 from typing import Annotated, Any, Final
 
@@ -34,7 +35,8 @@ Roles = Annotated[
 def _ask(settings: Settings, change: str, **given: Any) -> None:
     from caretrail.commands.access import ask
 
-    for line in asyncio.run(ask(settings, {"change": change, **given})):
+    asked = {"change": change, "by": getpass.getuser(), **given}
+    for line in asyncio.run(ask(settings, asked)):
         print(line, flush=True)
 
 

@@ -389,6 +389,12 @@ def type_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> typ
     return Path if "Path" in str(row.type) else type(row.default)
 
 
+def default_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> Any:
+    """Return what a setting is where nobody says anything."""
+    (value,) = (row.default for row in fields(kind) if row.name == name)
+    return value
+
+
 def help_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> str:
     """Return what a setting is for."""
     (text,) = (row.metadata["help"] for row in fields(kind) if row.name == name)

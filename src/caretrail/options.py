@@ -79,6 +79,8 @@ def _option(name: str, of: type[Settings | GatewaySettings]) -> inspect.Paramete
     kind = config.type_of(name, of)
     text = config.help_of(name, of)
     flag = f"--{name.replace('_', '-')}"
+    if config.default_of(name, of) is True:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
     option = typer.Option(flag, help=text) if kind is bool else typer.Option(help=text)
     return inspect.Parameter(
         name, _KEYWORD, default=None, annotation=Annotated[kind | None, option]

@@ -44,7 +44,7 @@ def emergency_override(observation: Observation, *, started: bool, reason: str) 
     entities = patient_entity(observation.patient)
     for entity in entities:
         entity["detail"] = detail_list({"reason": reason})
-    return event_of(observation, codes.SECURITY_ALERT, subtype, "E", people(observation), entities)
+    return _event(observation, codes.SECURITY_ALERT, subtype, "E", _people(observation), entities)
 
 
 def export(
@@ -63,7 +63,7 @@ def export(
         *query_entity(observation.query, observation.query_text),
         *patient_entity(observation.patient),
     ]
-    return event_of(observation, codes.EXPORT, None, "R", agents, entities)
+    return _event(observation, codes.EXPORT, None, "R", agents, entities)
 
 
 def application(observation: Observation, *, started: bool, version: str) -> Json:
@@ -73,7 +73,7 @@ def application(observation: Observation, *, started: bool, version: str) -> Jso
     agents += user_agents(observation, codes.HUMAN)
     what = identified("configuration", display="Configuration")
     entities = object_entity(what, codes.SECURITY_RESOURCE, details={"version": version})
-    return event_of(observation, codes.APPLICATION_ACTIVITY, subtype, "E", agents, entities)
+    return _event(observation, codes.APPLICATION_ACTIVITY, subtype, "E", agents, entities)
 
 
 def user_attributes_changed(
@@ -87,7 +87,7 @@ def user_attributes_changed(
         "detail": detail_list({"before": before, "after": after}),
     }
     subtype = codes.USER_ATTRIBUTES_CHANGED
-    return event_of(observation, codes.SECURITY_ALERT, subtype, "U", people(observation), [changed])
+    return _event(observation, codes.SECURITY_ALERT, subtype, "U", _people(observation), [changed])
 
 
 def audit_log_used(observation: Observation) -> Json:
@@ -97,8 +97,8 @@ def audit_log_used(observation: Observation) -> Json:
         *query_entity(observation.query, observation.query_text),
         *patient_entity(observation.patient),
     ]
-    agents = people(observation)
-    return event_of(observation, codes.AUDIT_LOG_USED, None, "R", agents, entities)
+    agents = _people(observation)
+    return _event(observation, codes.AUDIT_LOG_USED, None, "R", agents, entities)
 
 
 def consent_decision(observation: Observation, *, organization: Json, consent: Json) -> Json:
@@ -126,7 +126,7 @@ def consent_decision(observation: Observation, *, organization: Json, consent: J
         entities.append({"what": what, "type": coding(codes.OAUTH_USER)})
     subtype, profile = codes.CONSENT_DECISION, "AuthZconsent"
     kind = codes.SECURITY_ALERT
-    return event_of(observation, kind, subtype, "E", agents, entities, profile=profile, closed=True)
+    return _event(observation, kind, subtype, "E", agents, entities, profile=profile, closed=True)
 
 
 def token_request(observation: Observation) -> Json:
@@ -142,7 +142,7 @@ def token_request(observation: Observation) -> Json:
     entities = query_entity(observation.query, observation.query_text)
     profile = "IHE.IUA.71" if entities and observation.outcome == "0" else ""
     kind, subtype = codes.USER_AUTHENTICATION, codes.TOKEN_REQUEST
-    return event_of(observation, kind, subtype, "E", agents, entities, profile=profile, closed=True)
+    return _event(observation, kind, subtype, "E", agents, entities, profile=profile, closed=True)
 
 
 def disclosure(
@@ -185,7 +185,7 @@ def audit_recording(observation: Observation, *, started: bool, reason: str, sco
     what = identified("audit-recording", display="Audit recording")
     details = {"reason": reason, "scope": scope}
     entities = object_entity(what, codes.SECURITY_RESOURCE, details=details)
-    return event_of(observation, codes.SECURITY_ALERT, subtype, "E", people(observation), entities)
+    return _event(observation, codes.SECURITY_ALERT, subtype, "E", _people(observation), entities)
 
 
 def gap(observation: Observation, *, since: str, until: str, exchanges: int, reason: str) -> Json:
@@ -203,7 +203,7 @@ def gap(observation: Observation, *, since: str, until: str, exchanges: int, rea
     entities = object_entity(what, codes.SECURITY_RESOURCE, details=details)
     agents = [machine_agent(observation.server, codes.APPLICATION)]
     subtype = codes.RECORDING_STOPPED
-    return event_of(observation, codes.SECURITY_ALERT, subtype, "E", agents, entities)
+    return _event(observation, codes.SECURITY_ALERT, subtype, "E", agents, entities)
 
 
 def job(observation: Observation, *, name: str, start: str, end: str) -> Json:
@@ -215,7 +215,7 @@ def job(observation: Observation, *, name: str, start: str, end: str) -> Json:
         *patient_entity(observation.patient, observation.reason),
         *observation.related,
     ]
-    made = event_of(observation, codes.APPLICATION_ACTIVITY, None, "E", agents, entities)
+    made = _event(observation, codes.APPLICATION_ACTIVITY, None, "E", agents, entities)
     return {**made, "period": {"start": start, "end": end}}
 
 
@@ -238,7 +238,7 @@ def _disclosed(
         *object_entity(observation.resource, codes.REPORT),
         *patient_entity(observation.patient),
     ]
-    return event_of(observation, kind, codes.DISCLOSE, action, agents, entities, profile=profile)
+    return _event(observation, kind, codes.DISCLOSE, action, agents, entities, profile=profile)
 
 
 def _unsigned(observation: Observation) -> Observation:
@@ -248,19 +248,18 @@ def _unsigned(observation: Observation) -> Observation:
 
 
 def _sign(observation: Observation, subtype: Code) -> Json:
-    agents = people(observation)
-    return event_of(observation, codes.USER_AUTHENTICATION, subtype, "E", agents, [])
+    agents = _people(observation)
+    return _event(observation, codes.USER_AUTHENTICATION, subtype, "E", agents, [])
 
 
-def people(observation: Observation) -> list[Json]:
-    """Return the agents of what a person does by an application."""
+def _people(observation: Observation) -> list[Json]:
     return [
         *user_agents(observation, codes.HUMAN),
         machine_agent(observation.client, codes.APPLICATION),
     ]
 
 
-def event_of(
+def _event(
     observation: Observation,
     kind: Code,
     subtype: Code | None,
@@ -271,7 +270,6 @@ def event_of(
     profile: str = "",
     closed: bool = False,
 ) -> Json:
-    """Return the event of a pattern; `closed` is for a profile that closes its entities."""
     # Two profiles close the list of entities; everywhere else the exchange may be named.
     request = [] if closed else request_entity(observation)
     url = profile if profile.startswith("IHE.") else f"IHE.BasicAudit.{profile}"

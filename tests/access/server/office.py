@@ -73,7 +73,7 @@ class Office:
         self.runner.close()
 
     def change(self, change: str, **given: Any) -> list[str]:
-        return self.runner.run(self.server.change({"change": change, **given}))
+        return self.runner.run(self.server.change({"change": change, "by": "root", **given}))
 
     def subtypes(self) -> list[tuple[str, str, str]]:
         """Return type, subtype and outcome of what was told."""
@@ -138,10 +138,10 @@ class Office:
 
     def post(self, path: str, **form: str) -> httpx.Response:
         """Post a form as a program does; `auth` is by HTTP Basic."""
-        auth = form.pop("auth", None)
+        auth, address = form.pop("auth", None), form.pop("from_address", "127.0.0.1")
 
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(self.server.application)
+            transport = httpx.ASGITransport(self.server.application, client=(address, 1))
             async with httpx.AsyncClient(transport=transport, base_url=self.base) as client:
                 pair = tuple(auth.split(":")) if auth else None
                 return await client.post(f"/auth/{path}", data=form, auth=pair)

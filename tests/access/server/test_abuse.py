@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -412,15 +412,46 @@ def test_a_link_from_elsewhere_signs_nobody_out(office: Office, nurse: Account) 
 
 
 def test_an_address_that_is_refused_too_often_waits(office: Office) -> None:
+    wrong = {"grant_type": "x", "from_address": "192.0.2.7"}
     for _ in range(REFUSALS_MAX):
-        assert office.post("token", grant_type="x").status_code == 400
+        assert office.post("token", **wrong).status_code == 400
     told = len(office.told)
-    answer = office.post("token", grant_type="x")
+    answer = office.post("token", **wrong)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
     assert len(office.told) == told
+    assert office.post("token", grant_type="x", from_address="192.0.2.8").status_code == 400
     office.now += 60
-    assert office.post("token", grant_type="x").status_code == 400
+    assert office.post("token", **wrong).status_code == 400
+
+
+NAMES = (
+    *("grant_type", "client_id", "client_secret", "code", "token", "scope", "response_type"),
+    *("redirect_uri", "client_assertion", "client_assertion_type", "state", "prompt"),
+)
+VALUES = (
+    *("authorization_code", "refresh_token", "client_credentials", "code", "app", APP, "none"),
+    *("urn:ietf:params:oauth:client-assertion-type:jwt-bearer", "e30.e30.e30", "a.b.c"),
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    path=st.sampled_from(["token", "revoke", "introspect", "launch", "authorize", "sign-in"]),
+    form=st.dictionaries(
+        st.sampled_from(NAMES), st.text(max_size=20) | st.sampled_from(VALUES), min_size=1
+    ),
+    auth=st.none() | st.binary(max_size=20),
+)
+def test_no_form_brings_the_server_down(
+    office: Office, path: str, form: dict[str, str], auth: bytes | None
+) -> None:
+    headers = {} if auth is None else {"authorization": b"Basic " + base64.b64encode(auth)}
+    answer = office.browser().request("POST", f"/auth/{path}", data=form, headers=headers)
+    assert answer.status_code < 500
+    assert "Traceback" not in answer.text
 
 
 def test_no_unencrypted_address_is_an_issuer() -> None:

@@ -53,13 +53,13 @@ EVENTS: Final[dict[str, dict[str, Any]]] = {
     "locked": SAY.locked(SEEN, NURSE),
     "logout": SAY.signed_out(SEEN, NURSE, reason="the person signed out"),
     "session-expired": SAY.signed_out(SEEN, NURSE, reason="the session was idle for too long"),
-    "user-added": SAY.changed(SEEN, None, None, NURSE, what="added"),
+    "user-added": SAY.changed(SEEN, "root", None, NURSE, what="added"),
     "user-changed": SAY.changed(SEEN, NURSE, NURSE, NURSE._replace(has_totp=True), what="enrolled"),
     "roles-changed": SAY.changed(
-        SEEN, None, NURSE, NURSE._replace(roles=("privacy-officer",)), what="other roles"
+        SEEN, "root", NURSE, NURSE._replace(roles=("privacy-officer",)), what="other roles"
     ),
     "client-added": SAY.configured(
-        SEEN, what="client chart-viewer", action="C", before="none", after=APP.state
+        SEEN, "root", what="client chart-viewer", action="C", before="none", after=APP.state
     ),
     "token-issued": SAY.token_issued(SEEN, APP, NURSE, FORM, claims=CLAIMS),
     "token-issued-to-a-client": SAY.token_issued(

@@ -28,11 +28,12 @@ _ANSWERED_SECONDS: Final = 3600
 
 
 class Order(NamedTuple):
-    """What is asked for, in the act that does it."""
+    """What is asked for, in the act that does it; `by` is an account of this machine."""
 
     act: Act
     desk: Desk
     given: Mapping[str, Any]
+    by: str
 
     @property
     def seen(self) -> Seen:
@@ -41,13 +42,13 @@ class Order(NamedTuple):
 
     def tell(self, before: Person | None, after: Person, what: str) -> None:
         """Tell of a changed account."""
-        self.act.note(self.desk.events.changed(self.seen, None, before, after, what=what))
+        self.act.note(self.desk.events.changed(self.seen, self.by, before, after, what=what))
 
     def configured(self, what: str, action: str, *, before: str, after: str) -> None:
         """Tell of a changed client or key."""
         self.act.note(
             self.desk.events.configured(
-                self.seen, what=what, action=action, before=before, after=after
+                self.seen, self.by, what=what, action=action, before=before, after=after
             )
         )
 
@@ -181,13 +182,16 @@ CHANGES: Final[Mapping[str, Callable[[Order], list[str]]]] = {
 
 
 def make(act: Act, desk: Desk, asked: Change) -> list[str]:
-    """Make a change; return what to say of it. Raises Error."""
-    given = {name: value for name, value in asked.items() if name != "change"}
+    """Make a change; return what to say of it. Raises Error.
+
+    `change` names the row of CHANGES and `by` who asks for it; the rest is the row's own.
+    """
+    given = {name: value for name, value in asked.items() if name not in ("change", "by")}
     row = CHANGES.get(asked.get("change", ""))
     if row is None:
         raise InvalidError("this version knows no such change")
     try:
-        return row(Order(act, desk, given))
+        return row(Order(act, desk, given, str(asked["by"])))
     except (KeyError, TypeError) as error:
         raise InvalidError("the change is not complete") from error
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import traceback
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -36,7 +38,6 @@ from caretrail.access.server.throttle import Throttle
 from caretrail.errors import Error, ThrottledError, UnauthenticatedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from starlette.requests import Request
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 
 SMART_CONFIGURATION: Final = "/fhir/.well-known/smart-configuration"
+_ITSELF: Final = "caretrail"
+_NO_STORE: Final = {"cache-control": "no-store"}
+_LATER: Final = {**_NO_STORE, "retry-after": "60"}
 _TICK_SECONDS: Final = 0.5
 _SWEEP_SECONDS: Final = 30
 _CONSENT_SECONDS: Final = 24 * 3600
@@ -102,43 +106,59 @@ async def _style(_: Request) -> Response:
     return pages.style()
 
 
-def _of_page(
-    handler: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
+Handler = Callable[["Request"], Awaitable[Response]]
+
+
+def _of_page(handler: Handler) -> Handler:
     """Let a page say what went wrong."""
 
     async def handled(request: Request) -> Response:
         try:
-            if browser.site_of(request).throttle.is_over(browser.address_of(request)):
-                raise ThrottledError("too many wrong answers from this address: wait a minute")
+            _check_throttle(request)
             return await handler(request)
         except UnauthenticatedError as error:
             return pages.message("Not now", _sentence(error), status=403, again=True)
         except Error as error:
             return pages.message("This did not work", _sentence(error), status=error.status)
+        except Exception as error:
+            _log_fault(error)
+            return pages.message("This did not work", "The server met a fault.", status=500)
 
     return handled
 
 
-def _of_program(
-    handler: Callable[[Request], Awaitable[Response]],
-) -> Callable[[Request], Awaitable[Response]]:
+def _of_program(handler: Handler) -> Handler:
     """Let a program be told what went wrong as OAuth does."""
 
     async def handled(request: Request) -> Response:
         try:
-            if browser.site_of(request).throttle.is_over(browser.address_of(request)):
-                raise ThrottledError("too many refusals for this address: wait a minute")
+            _check_throttle(request)
             return await handler(request)
         except Error as error:
-            kind = "temporarily_unavailable" if error.status >= 500 else "invalid_request"
-            headers = {"cache-control": "no-store"}
-            if error.status >= 500:
-                headers["retry-after"] = "60"
+            is_ours = error.status >= 500
+            kind = "temporarily_unavailable" if is_ours else "invalid_request"
             body = {"error": kind, "error_description": str(error)}
-            return JSONResponse(body, error.status, headers)
+            return JSONResponse(body, error.status, _LATER if is_ours else _NO_STORE)
+        except Exception as error:
+            _log_fault(error)
+            return JSONResponse({"error": "server_error"}, 500, _NO_STORE)
 
     return handled
+
+
+def _check_throttle(request: Request) -> None:
+    if browser.site_of(request).throttle.is_over(browser.address_of(request)):
+        raise ThrottledError("too many wrong answers from this address: wait a minute")
+
+
+def _log_fault(error: Exception) -> None:
+    """Log where it happened; the exception's own text may quote what was asked."""
+    rows = traceback.extract_tb(error.__traceback__)
+    places = [f"{row.filename}:{row.lineno}" for row in rows]
+    _log.error(
+        "the authorization server met a fault",
+        extra={"error": type(error).__name__, "places": places},
+    )
 
 
 def _sentence(error: Error) -> str:
@@ -154,6 +174,9 @@ def _routes() -> list[Route]:
     routes = [Route(f"{ROOT}/{path}", handler, methods=[method]) for path, method, handler in table]
     smart = _of_program(oauth.smart_configuration)
     return [*routes, Route(SMART_CONFIGURATION, smart, methods=["GET"])]
+
+
+ROUTES: Final = tuple(_routes())
 
 
 class AuthorizationServer:
@@ -179,7 +202,7 @@ class AuthorizationServer:
         self._passwords = Passwords()
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
-        self.application = Starlette(routes=_routes())
+        self.application = Starlette(routes=list(ROUTES))
         self.application.state.site = Site(
             self._store, self._desk, self._passwords, Throttle(clock)
         )
@@ -249,7 +272,7 @@ class AuthorizationServer:
         act.do("DELETE FROM consent WHERE given < ?", over)
         tokens.load_revoked(act, desk)
         if desk.keys.is_due(act.now):
-            administration.make(act, desk, {"change": "rotate-keys"})
+            administration.make(act, desk, {"change": "rotate-keys", "by": _ITSELF})
 
     async def _beside(self) -> None:
         known, swept = 0, self._clock()

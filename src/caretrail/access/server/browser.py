@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
@@ -104,6 +105,16 @@ def parameters(data: bytes) -> dict[str, str]:
         raise InvalidError("a parameter is there twice")
     # An empty parameter is as good as none (RFC 6749, 3.1).
     return {name: value for name, value in found.items() if value}
+
+
+def is_basic(authorization: str) -> bool:
+    """Tell whether a header is that of HTTP Basic, with a name and a password (RFC 7617, 2)."""
+    kind, _, encoded = authorization.partition(" ")
+    try:
+        found = base64.b64decode(encoded, validate=True).decode()
+    except ValueError:
+        return False
+    return kind.lower() == "basic" and ":" in found
 
 
 def visit(request: Request, act: Act, desk: Desk) -> Visit:

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
+from caretrail.access.server.people import Person
 from caretrail.fhir.temporal import format_instant
-from caretrail.patterns import authorization, security
+from caretrail.patterns import authorization_server, security
 from caretrail.patterns.codes import JTI, Code, purpose
 from caretrail.patterns.credential import token_of
 from caretrail.patterns.observation import (
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from caretrail.access.server.clients import Client
-    from caretrail.access.server.people import Person
     from caretrail.patterns.observation import Json
 
 ROLE_SYSTEM: Final = "urn:caretrail:role"
+# A user of the machine, as its operating system says.
+ACCOUNT_SYSTEM: Final = "urn:caretrail:system-account"
 # What a request to the token endpoint may say in the log: everything else is a secret, or unknown.
 _TELLING: Final = ("grant_type", "client_id", "scope", "redirect_uri", "client_assertion_type")
 _SIGN_IN: Final = "caretrail-sign-in"
@@ -74,18 +76,29 @@ class Events:
         )
 
     def changed(
-        self, seen: Seen, actor: Person | None, before: Person | None, after: Person, *, what: str
+        self,
+        seen: Seen,
+        actor: Person | str,
+        before: Person | None,
+        after: Person,
+        *,
+        what: str,
     ) -> Json:
-        """Account added or changed; other roles are a change of roles. `what` says more."""
+        """Account added or changed; other roles are a change of roles. `what` says more.
+
+        `actor` is a person, or the account on this machine that ran the command.
+        """
         was = before.state if before is not None else "none"
         make = (
-            authorization.roles_changed
+            authorization_server.roles_changed
             if before is not None and before.roles != after.roles
             else security.user_attributes_changed
         )
-        observed = self._seen(seen, actor, client=None if actor is not None else _COMMAND)
         return make(
-            observed, account=self._account(after), before=was, after=f"{after.state}; {what}"
+            self._acting(seen, actor),
+            account=self._account(after),
+            before=was,
+            after=f"{after.state}; {what}",
         )
 
     def override(
@@ -97,10 +110,12 @@ class Events:
 
     # Clients, keys and tokens.
 
-    def configured(self, seen: Seen, *, what: str, action: str, before: str, after: str) -> Json:
+    def configured(
+        self, seen: Seen, actor: str, *, what: str, action: str, before: str, after: str
+    ) -> Json:
         """Client or signing key added (C), changed (U) or switched off (D)."""
-        return authorization.configuration_changed(
-            self._seen(seen, None, client=_COMMAND),
+        return authorization_server.configuration_changed(
+            self._acting(seen, actor),
             what=identified(what),
             action=action,
             before=before,
@@ -150,17 +165,17 @@ class Events:
     ) -> Json:
         """Tokens revoked, by their client, at logout, or because one was used twice."""
         observed = self._seen(seen, person, client=client, outcome=outcome, text=reason)
-        return authorization.token_revoked(observed, tokens=tuple(tokens), reason=reason)
+        return authorization_server.token_revoked(observed, tokens=tuple(tokens), reason=reason)
 
     def introspected(self, seen: Seen, client: Client, claims: Mapping[str, Any] | None) -> Json:
         """Introspection: a client asked whether a token is good."""
         observed = self._seen(seen, None, client=client.id, claims=claims or {})
-        return authorization.token_introspected(observed, active=claims is not None)
+        return authorization_server.token_introspected(observed, active=claims is not None)
 
     def launched(self, seen: Seen, client: Client, *, launch: str, patient: str) -> Json:
         """SMART launch: an EHR opened another application for a patient."""
         observed = self._seen(seen, None, client=client.id, patient=patient)
-        return authorization.launched(observed, launch=launch)
+        return authorization_server.launched(observed, launch=launch)
 
     def decided(
         self,
@@ -184,7 +199,9 @@ class Events:
             return security.consent_decision(
                 observed, organization=organization, consent=identified(consent)
             )
-        return authorization.role_decision(observed, organization=organization, consent=consent)
+        return authorization_server.role_decision(
+            observed, organization=organization, consent=consent
+        )
 
     def _seen(
         self,
@@ -211,6 +228,14 @@ class Events:
             outcome=outcome,
             outcome_text=text,
         )
+
+    def _acting(self, seen: Seen, actor: Person | str) -> Observation:
+        """Return what a person does here, or somebody by a command on this machine."""
+        if isinstance(actor, Person):
+            return self._seen(seen, actor)
+        name = _plain(actor)
+        user = User(who=identified(name, system=ACCOUNT_SYSTEM), name=name)
+        return replace(self._seen(seen, None, client=_COMMAND), user=user)
 
     def _account(self, person: Person) -> Json:
         return identified(person.id, system=self._issuer, display=person.display)

@@ -95,11 +95,14 @@ class SigningKeys:
 
     def _parsed(self) -> list[RSAKey]:
         try:
-            return [RSAKey.import_key(row["jwk"]) for row in self._rows]
+            found = [RSAKey.import_key(row["jwk"]) for row in self._rows]
+            if not found:
+                raise ValueError("there is no key")
         except (JoseError, KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(
                 f"{self._path} is damaged: restore it, or remove it and all tokens with it"
             ) from error
+        return found
 
     def _read(self) -> list[dict[str, Any]]:
         try:

@@ -95,12 +95,18 @@ async def _answered(request: Request, work: Callable[[Server, Asked], Answer]) -
 
     def act(act: Act) -> Answer:
         server = Server(act, site.desk, browser.seen(request, act))
-        if sum(proofs) > 1:
-            # RFC 6749, 2.3: one way in a request, so that nobody picks which of two was looked at.
-            error = InvalidRequestError("a client proves who it is in one way")
-            server.refused(asked, "invalid_request")
-            return server.handle_error_response(asked, error)
-        return work(server, asked)
+        # RFC 6749, 2.3: one way in a request, so that nobody picks which of two was looked at.
+        is_clear = sum(proofs) <= 1 and (not authorization or browser.is_basic(authorization))
+        try:
+            if is_clear:
+                return work(server, asked)
+        except (ValueError, RecursionError):
+            # Authlib quotes what was asked, and that has letters that no error may hold; or it is
+            # JSON of too many levels.
+            pass
+        error = InvalidRequestError("a client proves who it is in one way, in plain letters")
+        server.refused(asked, "invalid_request")
+        return server.handle_error_response(asked, error)
 
     answer = await site.store.run(act)
     if answer.status >= 400:

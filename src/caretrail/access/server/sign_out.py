@@ -26,7 +26,7 @@ def _validated(request: Request, act: Act, site: Site, given: Mapping[str, str])
     server = endpoints.register(Server(act, site.desk, browser.seen(request, act)))
     try:
         return server.validate_endpoint_request(endpoints.END_SESSION, Asked("GET", given))
-    except OAuth2Error as error:
+    except (OAuth2Error, ValueError, RecursionError) as error:
         raise InvalidError("the application's request to sign out cannot be followed") from error
 
 

@@ -21,10 +21,10 @@ from caretrail.patterns.elements import (
     object_entity,
     patient_entity,
     present,
+    source,
 )
 from caretrail.patterns.observation import identified
 from caretrail.patterns.own import OBJECT_SECURITY_CHANGED, SECURITY_CONFIGURATION
-from caretrail.patterns.security import event_of, people
 
 if TYPE_CHECKING:
     from caretrail.patterns.observation import Json, Observation
@@ -48,7 +48,7 @@ def role_decision(observation: Observation, *, organization: Json, consent: str)
         {"type": concept(codes.AUTHORIZER), "who": observation.server.who, "requestor": False},
     ]
     entities: list[Json] = [{"what": identified(consent), "type": coding(codes.CONSENT)}]
-    return event_of(observation, codes.SECURITY_ALERT, ROLE_DECISION, "E", agents, entities)
+    return _alert(observation, ROLE_DECISION, "E", agents, entities)
 
 
 def token_revoked(observation: Observation, *, tokens: tuple[str, ...], reason: str) -> Json:
@@ -57,12 +57,11 @@ def token_revoked(observation: Observation, *, tokens: tuple[str, ...], reason: 
         _object(identified(codes.JTI + token), {"state": "revoked", "reason": reason})
         for token in tokens
     ]
-    return event_of(
+    return _alert(
         observation,
-        codes.SECURITY_ALERT,
         OBJECT_SECURITY_CHANGED,
         "D",
-        people(observation),
+        _people(observation),
         entities,
     )
 
@@ -73,9 +72,7 @@ def token_introspected(observation: Observation, *, active: bool) -> Json:
     what = identified(*known) if known else identified("unknown token")
     entities = [_object(what, {"function": "introspection", "active": str(active).lower()})]
     asking = replace(observation, user=None, credential=None)
-    return event_of(
-        observation, codes.SECURITY_ALERT, RESTRICTED_FUNCTION, "E", people(asking), entities
-    )
+    return _alert(observation, RESTRICTED_FUNCTION, "E", _people(asking), entities)
 
 
 def launched(observation: Observation, *, launch: str) -> Json:
@@ -87,9 +84,7 @@ def launched(observation: Observation, *, launch: str) -> Json:
         _object(identified(launch), {"function": "smart-launch"}),
         *patient_entity(observation.patient),
     ]
-    return event_of(
-        observation, codes.SECURITY_ALERT, RESTRICTED_FUNCTION, "E", people(observation), entities
-    )
+    return _alert(observation, RESTRICTED_FUNCTION, "E", _people(observation), entities)
 
 
 def roles_changed(observation: Observation, *, account: Json, before: str, after: str) -> Json:
@@ -100,8 +95,8 @@ def roles_changed(observation: Observation, *, account: Json, before: str, after
         "role": coding(codes.USER),
         "detail": detail_list({"before": before, "after": after}),
     }
-    agents = people(observation)
-    return event_of(observation, codes.SECURITY_ALERT, ROLES_CHANGED, "U", agents, [changed])
+    agents = _people(observation)
+    return _alert(observation, ROLES_CHANGED, "U", agents, [changed])
 
 
 def configuration_changed(
@@ -109,12 +104,35 @@ def configuration_changed(
 ) -> Json:
     """DICOM Security Configuration: a client or a key of the server; `action` is C, U or D."""
     entities = [_object(what, {"before": before, "after": after})]
-    agents = people(observation)
-    return event_of(
-        observation, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, action, agents, entities
-    )
+    agents = _people(observation)
+    return _alert(observation, SECURITY_CONFIGURATION, action, agents, entities)
 
 
 def _object(what: Json, details: Json) -> Json:
     (entity,) = object_entity(what, codes.SECURITY_RESOURCE, details=details)
     return present(entity)
+
+
+def _people(observation: Observation) -> list[Json]:
+    return [
+        *user_agents(observation, codes.HUMAN),
+        machine_agent(observation.client, codes.APPLICATION),
+    ]
+
+
+def _alert(
+    observation: Observation, subtype: Code, action: str, agents: list[Json], entities: list[Json]
+) -> Json:
+    event = {
+        "resourceType": "AuditEvent",
+        "type": coding(codes.SECURITY_ALERT),
+        "subtype": [coding(subtype)],
+        "action": action,
+        "recorded": observation.recorded,
+        "outcome": observation.outcome,
+        "outcomeDesc": observation.outcome_text,
+        "agent": agents,
+        "source": source(observation, codes.SECURITY_SERVER),
+        "entity": entities,
+    }
+    return present(event)

@@ -252,3 +252,32 @@ def test_scopes_of_version_1_are_read(office: Office) -> None:
     assert granting.granted("user/AuditEvent.rs", narrow) == narrow
     assert granting.granted(narrow, "user/AuditEvent.r") == narrow.replace(".rs", ".r")
     assert office.base == HERE
+
+
+def test_who_sets_up_a_second_factor_keeps_what_was_permitted(office: Office) -> None:
+    """The browser gets another cookie then; signing out still ends what the old one had begun."""
+    account = office.add_user("nurse", "external-auditor")
+    office.add_app(scope="online_access user/AuditEvent.rs")
+    browser, flow = office.browser(), Flow(office, scope="online_access user/AuditEvent.rs")
+    told = browser.permit(account, flow)
+    tokens = office.code_token(told["code"], flow.verifier).json()
+    browser.open("/auth/second-factor/set-up")
+    browser.enrol()
+    browser.sign_out()
+    assert office.server.is_revoked(office.claims(tokens["access_token"])["jti"])
+    assert office.refresh(tokens["refresh_token"]).status_code == 400
+
+
+def test_a_link_of_a_closed_account_is_good_no_longer(office: Office) -> None:
+    link = office.change("add-user", name="ada", display="Ada", roles=[])[-1]
+    office.change("switch-user", name="ada", active=False)
+    browser = office.browser()
+    browser.open(link)
+    assert browser.status == 404
+
+
+def test_a_request_that_is_too_long_is_not_kept(office: Office) -> None:
+    office.add_app()
+    browser = office.browser()
+    browser.open(Flow(office, nonce="n" * 9000).url)
+    assert browser.status == 400

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
 
 from authlib.oauth2.rfc6749.errors import OAuth2Error
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from caretrail.access.server.people import Person
     from caretrail.access.server.sessions import Session
     from caretrail.access.server.store import Act
+
+
+# Anybody can have one kept, for a quarter of an hour.
+_QUERY_CHARACTERS_MAX: Final = 8 * 1024
 
 
 class Wanted(NamedTuple):
@@ -68,7 +72,10 @@ async def authorize(request: Request) -> Response:
             at = browser.seen(request, act)
             browser.close(act, site.desk, session, at, reason="the client asked to sign in again")
             session, cookie = sessions.begin(act)
-        number = sessions.keep_request(act, session, urlencode(given))
+        query = urlencode(given)
+        if len(query) > _QUERY_CHARACTERS_MAX:
+            raise InvalidError("the application's request is too long")
+        number = sessions.keep_request(act, session, query)
         return sign_in.next_page(session._replace(request=number)), cookie
 
     found = await site.store.run(work)

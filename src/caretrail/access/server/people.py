@@ -224,7 +224,8 @@ def invitation(act: Act, secret: str) -> Invitation | None:
         return None
     if row["person"] is None:
         return None if everybody(act) else Invitation(None)
-    return Invitation(get(act, row["person"]))
+    person = get(act, row["person"])
+    return Invitation(person) if person is not None and person.active else None
 
 
 def use_invitation(act: Act, secret: str) -> None:

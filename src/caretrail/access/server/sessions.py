@@ -71,7 +71,11 @@ def rise(act: Act, session: Session, *, level: str, person: str) -> tuple[Sessio
     """Return the session that takes another's place once more is known of the browser."""
     end(act, session)
     new, cookie = begin(act, level=level, person=person, request=session.request)
-    act.do("UPDATE request SET session = ? WHERE session = ?", new.hash, session.hash)
+    for table in ("request", "consent"):
+        act.do(
+            f"UPDATE {table} SET session = ? WHERE session = ?",  # noqa: S608  (our own names)
+            *(new.hash, session.hash),
+        )
     return new, cookie
 
 

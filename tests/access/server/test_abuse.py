@@ -220,6 +220,7 @@ def test_nobody_is_sent_where_the_client_is_not_registered(
     assert response.status_code == 400
     assert "location" not in response.headers
     assert "evil.example" not in response.text
+    assert office.subtypes() == [REFUSED]
 
 
 def test_a_parameter_is_there_once(office: Office, nurse: Account) -> None:

@@ -49,7 +49,7 @@ DECISION: Final[dict[str, Any]] = {"consent": "consent-1", "scope": "patient/Aud
 EVENTS: Final[dict[str, dict[str, Any]]] = {
     "login": SAY.signed_in(SEEN, NURSE, by="password and one-time password"),
     "login-failed": SAY.not_signed_in(SEEN, NURSE, reason="wrong password"),
-    "login-unknown": SAY.not_signed_in(SEEN, None, reason="locked or closed account"),
+    "login-unknown": SAY.not_signed_in(SEEN, None, reason="unknown user name"),
     "locked": SAY.locked(SEEN, NURSE),
     "logout": SAY.signed_out(SEEN, NURSE, reason="the person signed out"),
     "session-expired": SAY.signed_out(SEEN, NURSE, reason="the session was idle for too long"),

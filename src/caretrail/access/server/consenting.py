@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import urlencode
 
-from authlib.oauth2.rfc6749.errors import OAuth2Error
+from authlib.oauth2.rfc6749.errors import InvalidRequestError, OAuth2Error
 from authlib.oidc.core.errors import ConsentRequiredError, LoginRequiredError
 from starlette.responses import RedirectResponse, Response
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 # Anybody can have one kept, for a quarter of an hour.
 _QUERY_CHARACTERS_MAX: Final = 8 * 1024
+_UNSUPPORTED: Final = ("request", "request_uri")
+# Where nobody may be sent back to, the person is told.
+_NOT_REGISTERED: Final = "The application's request is not one that it is registered for."
 
 
 class Wanted(NamedTuple):
@@ -80,6 +83,7 @@ async def authorize(request: Request) -> Response:
 
     found = await site.store.run(work)
     if isinstance(found, Answer):
+        site.throttle.refused(browser.address_of(request))
         return _answer(found)
     target, cookie = found
     response = sign_in.see(target)
@@ -98,22 +102,21 @@ def _without_asking(wanted: Wanted, given: Mapping[str, str], *, signed_in: bool
 
 def _wanted(request: Request, act: Act, site: Site, given: Mapping[str, str]) -> Wanted | Answer:
     """Return the request if it is good; what is not is refused, at the client's address if known."""
-    for name in ("request", "request_uri", "response_mode"):
-        if name in given and given[name] != "query":
-            raise InvalidError(f"the parameter {name} is not supported")
     server = Server(act, site.desk, browser.seen(request, act))
     asked = Asked("GET", given)
     try:
+        if (
+            any(name in given for name in _UNSUPPORTED)
+            or given.get("response_mode", "query") != "query"
+        ):
+            raise InvalidRequestError("the parameter is not supported")
         grant: CodeGrant = server.get_consent_grant(asked)
-    except OAuth2Error as error:
-        server.refused(asked, str(error.error), endpoint="authorize")
-        if not error.redirect_uri:
-            raise InvalidError(
-                "the application's request is not one that it is registered for"
-            ) from error
-        return server.handle_error_response(asked, error)
-    except ValueError as error:
-        raise InvalidError("the application's request has characters that it must not") from error
+    except (OAuth2Error, ValueError) as error:
+        # A ValueError is Authlib's: what was asked has letters that no error may hold.
+        server.refused(asked, getattr(error, "error", "invalid_request"), endpoint="authorize")
+        if getattr(error, "redirect_uri", None):
+            return server.handle_error_response(asked, error)
+        return Answer(400, _NOT_REGISTERED, [])
     words = asked.scope.split()
     launch = launch_of(act, asked) if granting.LAUNCH in words else None
     about = [one for word in words if (one := granting.parse(word)) is not None]
@@ -249,4 +252,4 @@ def _answer(answer: Answer) -> Response:
     """Send the browser back to the application."""
     if answer.location:
         return RedirectResponse(answer.location, 303, dict(HEADERS))
-    return message("This did not work", "The application's request was refused.", status=400)
+    return message("This did not work", str(answer.body), status=answer.status)

@@ -246,11 +246,10 @@ class SmartRequest:
         if not data.get("state"):
             raise InvalidRequestError("state is needed")
         scope = granting.of_context(request.scope, "patient", "user")
-        words = scope.split()
-        if not scope or (granting.LAUNCH in words and launch_of(server.act, request) is None):
-            if scope:
-                raise InvalidRequestError("the launch is not known here, or over")
+        if not scope:
             raise InvalidScopeError
+        if granting.LAUNCH in scope.split() and launch_of(server.act, request) is None:
+            raise InvalidRequestError("the launch is not known here, or over")
         request.scope = scope
 
 

@@ -259,6 +259,12 @@ def attempt(act: Act, person: Person) -> Attempt | None:
     return Attempt(_person(row), row["password"], row["totp"], row["totp_step"], wait > 0)
 
 
+def is_current(act: Act, checked: Attempt) -> bool:
+    """Tell whether what was checked is still so: an account may be reset or closed meanwhile."""
+    row = act.one("SELECT password, active FROM person WHERE id = ?", checked.person.id)
+    return row is not None and bool(row["active"]) and row["password"] == checked.password
+
+
 def take_back(act: Act, person: Person) -> None:
     """Let an attempt not have been one: it was right, though not all that it takes."""
     act.do(

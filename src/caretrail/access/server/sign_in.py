@@ -93,12 +93,11 @@ async def sign_in(request: Request) -> Response:
         here = browser.visit(request, act, site.desk)
         session = browser.check_form(request, here, form, site.desk.rules)
         at = browser.seen(request, act)
-        if not fits or check.attempt is None:
-            reason = "wrong password" if check.attempt is not None else "locked or closed account"
-            person = people.find(act, name)
-            wrong(act, site.desk, at, check.attempt, person, reason=reason)
+        attempt, person = check.attempt, people.find(act, name)
+        if not fits or attempt is None or not people.is_current(act, attempt):
+            wrong(act, site.desk, at, attempt, person, reason=_reason(attempt, person))
             return None
-        return _passed(act, site.desk, at, session, check.attempt)
+        return _passed(act, site.desk, at, session, attempt)
 
     found = await site.store.run(work)
     if found is None:
@@ -115,6 +114,13 @@ def _begin(request: Request, act: Act, desk: Desk, form: dict[str, str]) -> Chec
         raise UnauthenticatedError("somebody is signed in here already: sign out first")
     person = people.find(act, form.get("name", ""))
     return Check(session, people.attempt(act, person) if person is not None else None)
+
+
+def _reason(attempt: Attempt | None, person: Person | None) -> str:
+    """Return what the log is told, and the person is not."""
+    if person is None:
+        return "unknown user name"
+    return "wrong password" if attempt is not None else "locked or closed account"
 
 
 def _passed(

@@ -6,12 +6,19 @@ import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 # Test data of others that may stand beside the checkout. Only what needs it may be skipped in CI.
 _BESIDE: Final = "../shared"
+
+
+# An example takes as long as the machine is busy. Hypothesis' own profile for CI has no deadline.
+settings.register_profile("unhurried", deadline=None)
+if os.environ.get("CI") != "true":
+    settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

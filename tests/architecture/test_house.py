@@ -116,7 +116,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "capture": ("httpx", "httptools"),
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
-    "gateway": ("uvloop",),
+    "gateway": ("uvloop", "httpx"),
     "app": ("uvloop",),
     "bench": ("httpx", "uvloop"),
     "commands": ("httpx",),

@@ -21,6 +21,7 @@ from caretrail.transport.switch import Switch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextvars import ContextVar
+    from pathlib import Path
 
     from caretrail.access.decision import Gate
     from caretrail.api.service import Service
@@ -68,6 +69,17 @@ async def with_clinic(
             is_clinical=clinic.is_clinical,
             body_bytes_max=service.bundle_bytes_max,
         )
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def clinic_alone(service: Service, folder: Path) -> AsyncIterator[App]:
+    """Give the clinic with no audit of its own, as it would stand behind a gateway."""
+    clinic = _imported()
+    store = clinic.SqliteClinic(folder)
+    try:
+        yield Application(service, routes=clinic.Clinic(store).routes())
     finally:
         await store.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 # Test data of others that may stand beside the checkout. Only what needs it may be skipped in CI.
 _BESIDE: Final = "../shared"
+# How long an example takes says how busy the machine is, and nothing else.
+hypothesis.settings.register_profile("caretrail", deadline=None)
+hypothesis.settings.load_profile("caretrail")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,6 +6,8 @@ packages=(
     chromium # tests/evidence opens verify.html in it.
     openssl  # tests/publisher has its own time-stamping authority.
 )
+# tests/clients runs JavaScript; whoever has another npm keeps it.
+command -v npm >/dev/null || packages+=(nodejs npm)
 
 missing=()
 for package in "${packages[@]}"; do

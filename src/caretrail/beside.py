@@ -23,6 +23,7 @@ from caretrail.transport.switch import Front, Switch
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextvars import ContextVar
+    from pathlib import Path
 
     from caretrail.access.decision import Gate
     from caretrail.access.server.application import AuthorizationServer
@@ -120,6 +121,17 @@ def in_front(inner: App, server: AuthorizationServer | None) -> App:
     if server is None:
         return inner
     return Front(inner, server.application, others=server.others)
+
+
+@asynccontextmanager
+async def clinic_alone(service: Service, folder: Path) -> AsyncIterator[App]:
+    """Give the clinic with no audit of its own, as it would stand behind a gateway."""
+    clinic = _imported()
+    store = clinic.SqliteClinic(folder)
+    try:
+        yield Application(service, routes=clinic.Clinic(store).routes())
+    finally:
+        await store.close()
 
 
 class RepositorySink:

@@ -437,7 +437,7 @@ def bench(
     from caretrail.bench.gateway import measure
 
     if gateway_alone:
-        for line in measure(seconds=seconds).lines():
+        for line in measure(seconds=seconds):
             _say(line)
         return
     run_bench(events=events, seconds=seconds, folder=folder, output=output, say=_say)

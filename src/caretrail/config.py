@@ -264,6 +264,14 @@ class GatewaySettings:
         default=limits.UPSTREAM_SECONDS_DEFAULT,
         metadata={"help": "How long the server may be silent, in seconds."},
     )
+    upstream_ca_file: str = field(
+        default="",
+        metadata={"help": "The certificates (PEM) that an https server is checked by."},
+    )
+    repository_ca_file: str = field(
+        default="",
+        metadata={"help": "The certificates (PEM) that an https repository is checked by."},
+    )
     site: str = field(default="", metadata={"help": "The site that events name (source.site)."})
     log_level: str = field(
         default="info", metadata={"help": "What is logged: debug, info, warning or error."}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import ssl
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import httpx
 import uvloop
 
 from caretrail import __version__, clock, listening, logs
@@ -19,8 +22,10 @@ from caretrail.capture.proxy import Proxy
 from caretrail.capture.recorder import Recorder, fhir_server
 from caretrail.capture.spool import Confirming, Spool
 from caretrail.capture.spool_folder import Gap, SpoolFolder
+from caretrail.capture.upstream import Upstream
 from caretrail.errors import ConfigurationError, Error
 from caretrail.fhir.temporal import format_instant
+from caretrail.limits import FORWARD_GATHERING_SECONDS, FORWARD_SECONDS_MAX
 from caretrail.patterns import security
 from caretrail.patterns.claims import settled
 from caretrail.patterns.observation import Observation
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
     from caretrail.patterns.observation import Machine
 
 _log: Final = logging.getLogger(__name__)
+# What reads the spool runs beside the event loop, which should not have to wait 5 ms for it.
+_SWITCH_SECONDS: Final = 0.001
 _PROBE_SECONDS: Final = 1.0
 # What is left after a stop stays in the spool; a short while is for the last events.
 _DRAIN_SECONDS: Final = 5.0
@@ -56,8 +63,17 @@ class Process:
             bytes_max=settings.spool_bytes_max,
             emergency=settings.emergency,
         )
-        self._forwarder = Forwarder(self._spool, repository.url, token=token)
         is_confirming = settings.on_failure == "block"
+        self._forwarder = Forwarder(
+            self._spool,
+            repository.url,
+            client=httpx.AsyncClient(
+                timeout=FORWARD_SECONDS_MAX,
+                verify=_tls(settings.repository_ca_file, what="--repository-ca-file"),
+            ),
+            token=token,
+            gathering_seconds=0.0 if is_confirming else FORWARD_GATHERING_SECONDS,
+        )
         self._recorder = Recorder(
             Confirming(self._spool) if is_confirming else self._spool,
             server=self._server,
@@ -66,10 +82,12 @@ class Process:
         self._proxy = Proxy(
             upstream,
             public,
-            seconds=settings.upstream_seconds,
-            on_accepted=audited.believing()
-            if settings.upstream_verifies_tokens
-            else lambda _: None,
+            connections=Upstream(
+                upstream.origin,
+                seconds=settings.upstream_seconds,
+                tls=_tls(settings.upstream_ca_file, what="--upstream-ca-file"),
+            ),
+            on_accepted=audited.believing() if settings.upstream_verifies_tokens else None,
         )
         self.application = audited.Gateway(
             AuditMiddleware(self._proxy, self._recorder, base=public.path),
@@ -137,6 +155,14 @@ def _seen(server: Machine, site: str) -> Observation:
     return Observation(recorded=clock.instant(), client=server, server=server, site=site or None)
 
 
+def _tls(file: str, *, what: str) -> ssl.SSLContext:
+    """Return what a server's certificate is checked by: those of a file, or what is usual here."""
+    try:
+        return ssl.create_default_context(cafile=file or None)
+    except OSError as error:  # An SSLError is one, too.
+        raise ConfigurationError(f"{what} {file} is no file of certificates in PEM") from error
+
+
 def _token(file: str) -> Callable[[], str]:
     """Return what reads the token each time it is needed, so that it can be changed."""
     if not file:
@@ -152,11 +178,12 @@ async def serve(settings: GatewaySettings, *, on_ready: Callable[[str], None]) -
     listener: socket.socket = listening.listen(settings.host, settings.port)
     process = Process(settings, listening.address_of(listener))
     # The date is the FHIR server's own.
-    running = listening.server(process.application, dates=False)
+    running = listening.server(process.application, dates=False, joins_writes=True)
     async with process.running():
         _log.info("listening", extra={"address": process.base})
         # By then a signal to stop is heeded.
         asyncio.get_running_loop().call_soon(on_ready, process.base)
+        listening.settle()
         await running.serve(sockets=[listener])
     _log.info("stopped")
 
@@ -167,4 +194,5 @@ def run(settings: GatewaySettings, *, on_ready: Callable[[str], None]) -> None:
     # These tell addresses, which hold search values, and headers, which hold tokens.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     uvloop.run(serve(settings, on_ready=on_ready))

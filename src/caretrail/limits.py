@@ -194,6 +194,8 @@ SPOOL_WRITE_SECONDS_MAX: Final = 5.0
 # A batch on its way from the spool: half of what a repository takes at once.
 FORWARD_ENTRIES_MAX: Final = 500
 FORWARD_BYTES_MAX: Final = 4 * 1024 * 1024
+# Nobody waits for these: a repository takes fifty events in one batch with less work than in fifty.
+FORWARD_GATHERING_SECONDS: Final = 0.1
 # A repository that is down is asked again after at most this time.
 FORWARD_WAIT_SECONDS_MAX: Final = 60.0
 # It may ask for more with Retry-After, up to this.
@@ -208,6 +210,8 @@ UPSTREAM_CONNECT_SECONDS: Final = 5.0
 UPSTREAM_SECONDS_DEFAULT: Final = 60
 UPSTREAM_CONNECTIONS_MAX: Final = 1_000  # Requests at one time; more wait for a connection.
 UPSTREAM_IDLE_SECONDS: Final = 4.0  # Common servers close an idle connection after 5 or more.
+# An answer that is here sooner need not be called off when its client goes away.
+CLIENT_UNWATCHED_SECONDS: Final = 0.05
 # How much of a body is looked at to find what kind of resource it is.
 KIND_BYTES_MAX: Final = 1_024
 # Of an answer that the client takes slowly: so much is kept before the server has to wait.

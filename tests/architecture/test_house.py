@@ -91,7 +91,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # Only this names the clinic, whose libraries need not be there.
     "beside": ("clinic", "transport", "capture", "config", *_SHELL, "api", *_ALL_KERNEL),
     "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
-    "bench": ("app", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
+    "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
     "accounts": ("options", "commands", "config", *_FOUNDATION),
     "cli": ("accounts", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
@@ -126,7 +126,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "capture": ("httpx", "httptools"),
     "console": ("starlette", "jinja2"),
     "transport": ("starlette",),
-    "gateway": ("uvloop",),
+    "gateway": ("uvloop", "httpx"),
     "app": ("uvloop",),
     "bench": ("httpx", "uvloop"),
     "commands": ("httpx",),

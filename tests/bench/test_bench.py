@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from caretrail.bench import generator, run
+from caretrail.bench import gateway, generator, run
 from caretrail.bench.children import Address, child
 from caretrail.bench.fill import fill, read
 from caretrail.bench.generator import Job, Stream, render
@@ -224,3 +224,14 @@ def test_a_child_dies_with_its_parent() -> None:
         os.sched_yield()
         threading.Event().wait(0.01)
     pytest.fail("the child outlived its parent")
+
+
+def test_the_gateway_is_measured_before_both_servers() -> None:
+    lines = list(gateway.measure(seconds=0.5))
+    assert [line for line in lines if line.startswith("before ")] == [
+        "before a server that does nothing:",
+        "before the clinic:",
+    ]
+    for what in ("p50", "p99", "throughput", "us the gateway"):
+        assert sum(what in line for line in lines) >= 2, what
+    assert lines[0].startswith("the middleware: ")

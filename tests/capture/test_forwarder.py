@@ -12,6 +12,7 @@ import pytest
 from caretrail.capture.forwarder import Forwarder
 from caretrail.capture.spool import Spool
 from caretrail.capture.spool_folder import SpoolFolder
+from caretrail.limits import FORWARD_ENTRIES_MAX
 from tests.capture.sinks import run
 
 if TYPE_CHECKING:
@@ -228,3 +229,39 @@ def test_a_disk_that_fails_under_the_forwarder_loses_nothing(tmp_path: Path) -> 
         return repository
 
     assert sorted(run(work(Failing)).kept.values()) == [0, 2, 3]
+
+
+def test_a_forwarder_that_gathers_sends_few_batches(tmp_path: Path) -> None:
+    repository = Repository()
+
+    async def work() -> None:
+        spool = Spool(SpoolFolder(tmp_path), describe=lambda gap: [])
+        ready = asyncio.Event()
+        waits: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            await ready.wait()
+
+        client = httpx.AsyncClient(transport=httpx.MockTransport(repository))
+        forwarder = Forwarder(
+            spool, "http://arr/fhir/", client=client, gathering_seconds=0.5, sleep=sleep
+        )
+        running = asyncio.create_task(forwarder.run())
+        for number in range(20):
+            await spool.record([EVENT % number])
+        assert not repository.requests
+        ready.set()
+        await spool.confirmed(20, seconds=60)
+        assert len(repository.requests) == 1
+        # A batch that is full waits for nobody.
+        waits.clear()
+        await spool.record([EVENT % number for number in range(FORWARD_ENTRIES_MAX)])
+        await spool.confirmed(20 + FORWARD_ENTRIES_MAX, seconds=60)
+        assert not waits
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await forwarder.aclose()
+        await spool.close()
+
+    run(work())

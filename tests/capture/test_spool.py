@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +111,9 @@ def test_a_lost_cursor_means_sending_again_and_nothing_else(tmp_path: Path) -> N
     again.close()
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(cut=st.integers(0, 700), junk=st.binary(max_size=60))
 def test_a_torn_end_is_cut_off_and_never_guessed(tmp_path: Path, cut: int, junk: bytes) -> None:
     path = tmp_path / f"{cut}-{junk.hex()[:80]}-{random.random()}"
@@ -344,3 +347,86 @@ def test_a_full_disk_refuses_and_leaves_nothing_half_written(tmp_path: Path) -> 
     assert [frame.position for frame in frames] == sorted(kept)
     folder.append([EVENT % 1], at_ms=1)
     folder.close()
+
+
+class Hanging(SpoolFolder):
+    """A folder on a disk that takes nothing until it is told to, or that fails."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.goes_on = threading.Event()
+        self.error: Exception | None = None
+
+    def append(self, events: Sequence[bytes], *, at_ms: int) -> int:
+        assert self.goes_on.wait(60)
+        if self.error is not None:
+            raise self.error
+        return super().append(events, at_ms=at_ms)
+
+
+def test_nobody_waits_for_a_disk_that_hangs_and_what_was_taken_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caretrail.capture.spool.SPOOL_WRITE_SECONDS_MAX", 0.05)
+    folder = Hanging(tmp_path)
+
+    async def work() -> None:
+        made = spool(folder)
+        first = asyncio.create_task(made.record([EVENT % 1]))
+        await asyncio.sleep(0)
+        with pytest.raises(StoreError, match="too slow"):
+            await asyncio.gather(first, made.record([EVENT % 2]))
+        assert not made.admits
+        gone = made.begin([EVENT % 3])
+        gone.cancel()
+        folder.goes_on.set()
+        await made.keep([EVENT % 4])
+        assert made.admits
+        assert contents((await made.batch()).frames) == [1, 2, 3, 4]
+        folder.goes_on.clear()
+        last = made.begin([EVENT % 5])
+        await asyncio.sleep(0)
+        folder.goes_on.set()
+        await made.close()  # It ends what was begun.
+        assert await last == 5
+
+    run(work())
+
+
+def test_an_error_that_nobody_thought_of_is_told_to_whoever_waits(tmp_path: Path) -> None:
+    folder = Hanging(tmp_path)
+    folder.goes_on.set()
+
+    async def work() -> None:
+        made = spool(folder)
+        folder.error = ZeroDivisionError()
+        with pytest.raises(StoreError):
+            await made.record([EVENT % 1])
+        assert not made.admits
+        folder.error = None
+        await made.probe()
+        assert made.admits
+        await made.close()
+
+    run(work())
+
+
+def test_what_may_pass_passes_a_disk_that_fails(tmp_path: Path) -> None:
+    folder = Hanging(tmp_path)
+    folder.goes_on.set()
+
+    async def work() -> None:
+        made = spool(folder, emergency=True)
+        folder.error = StoreError("no space")
+        await made.record([EVENT % 1])
+        with pytest.raises(StoreError):
+            await made.keep([EVENT % 2])
+        assert made.passed_unrecorded == 1
+        folder.error = None
+        await made.record([EVENT % 3])
+        first, second = (await made.batch()).frames
+        assert b'"gap"' in first.body
+        assert json.loads(second.body)["n"] == 3
+        await made.close()
+
+    run(work())

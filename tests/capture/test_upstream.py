@@ -56,28 +56,19 @@ class Server:
 async def _ask(server: Server, count: int, method: str) -> list[tuple[int, bytes]]:
     listening = await asyncio.start_server(server, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    upstream = Upstream(f"http://127.0.0.1:{port}", connections_max=1)
+    upstream = Upstream(f"http://127.0.0.1:{port}", seconds=0.3, connections_max=1)
     found = []
     try:
         for _ in range(count):
-            request = httpx.Request(
-                method,
-                "http://elsewhere.example",
-                headers=[(b"host", b"x")],
-                stream=httpx.ByteStream(b""),
-                extensions={
-                    "target": b"/fhir/Patient/1",
-                    "timeout": {"connect": 1.0, "read": 0.3, "write": 1.0, "pool": 1.0},
-                },
+            answer = await upstream.ask(
+                method, f"{method} /fhir/Patient/1 HTTP/1.1\r\nhost: x\r\n\r\n".encode()
             )
-            response = await upstream.handle_async_request(request)
-            assert isinstance(response.stream, httpx.AsyncByteStream)
             try:
-                body = b"".join([piece async for piece in response.stream])
+                body = b"".join([piece async for piece in answer])
             finally:
-                await response.aclose()
-                await response.stream.aclose()
-            found.append((response.status_code, body))
+                answer.close()
+                answer.close()
+            found.append((answer.status, body))
     finally:
         await upstream.aclose()
         listening.close()
@@ -150,9 +141,7 @@ def test_silence_is_a_timeout_and_a_closed_port_no_connection() -> None:
 
     async def nobody() -> None:
         upstream = Upstream("http://127.0.0.1:1")
-        timeout = {"connect": 1.0, "read": 1.0, "write": 1.0}
-        request = httpx.Request("GET", "http://x", extensions={"target": b"/", "timeout": timeout})
-        await upstream.handle_async_request(request)
+        await upstream.ask("GET", b"GET / HTTP/1.1\r\n\r\n")
 
     with pytest.raises(httpx.ConnectError):
         run(nobody())

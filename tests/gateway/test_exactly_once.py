@@ -55,7 +55,7 @@ class Clients:
             )
         except httpx.TransportError:
             self.failed += 1
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)  # Most questions are for when somebody answers.
             return
         if answer.status_code < 400:
             self.answered[name] = events

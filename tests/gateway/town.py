@@ -72,6 +72,8 @@ class Process:
 class Town:
     """The three of them; a restart keeps ports and folders."""
 
+    scheme = "http"
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ports = {name: free_port() for name in ("upstream", "gateway", "repository")}
@@ -87,7 +89,7 @@ class Town:
     def gateway(self, *flags: str, **options: Any) -> Process:
         arguments = [
             "gateway",
-            "--upstream", f"http://127.0.0.1:{self.ports['upstream']}/fhir",
+            "--upstream", f"{self.scheme}://127.0.0.1:{self.ports['upstream']}/fhir",
             "--repository", f"http://127.0.0.1:{self.ports['repository']}/fhir",
             "--port", str(self.ports["gateway"]),
             "--spool", str(self.folder / "spool"),

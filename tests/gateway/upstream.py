@@ -26,7 +26,7 @@ PATIENTS = 5
 
 def _base(request: Request) -> str:
     host, port = request.scope["server"]
-    return f"http://{host}:{port}/fhir"
+    return f"{request.scope['scheme']}://{host}:{port}/fhir"
 
 
 def _fhir(body: Any, status: int = 200, **headers: str) -> Response:
@@ -95,6 +95,23 @@ async def large(request: Request) -> Response:
     return StreamingResponse(pieces(), media_type=request.query_params.get("type", "image/png"))
 
 
+async def packed(request: Request) -> Response:
+    """Send a Bundle of one, packed with gzip and in chunks, whether that was asked for or not."""
+    base = _base(request)
+    observation = {"resourceType": "Observation", "id": "3", "subject": {"reference": "Patient/3"}}
+    link = [{"relation": "self", "url": f"{base}/Observation?_id=3"}]
+    entry = [{"fullUrl": f"{base}/Observation/3", "resource": observation}]
+    body = {"resourceType": "Bundle", "type": "searchset", "link": link, "entry": entry}
+    data = gzip.compress(json.dumps(body).encode())
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), 50):
+            yield data[at : at + 50]
+            await asyncio.sleep(0.01)
+
+    return StreamingResponse(pieces(), headers={"content-encoding": "gzip"}, media_type=FHIR)
+
+
 async def not_modified(request: Request) -> Response:
     return Response(status_code=304, headers={"etag": 'W/"1"', "content-length": "100"})
 
@@ -119,6 +136,7 @@ app = Starlette(
         Route("/auth/token", echo, methods=["POST"]),
         Route("/fhir/$slow", slow),
         Route("/fhir/$large", large),
+        Route("/fhir/$packed", packed),
         Route("/fhir/$not-modified", not_modified),
         Route("/fhir/$redirect", redirect),
         Route("/fhir", batch, methods=["POST"]),
@@ -132,7 +150,15 @@ def main() -> None:
     listener = listen("127.0.0.1", int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     sys.stdout.write(f"{address_of(listener)}\n")
     sys.stdout.flush()
+    # A certificate and its key, where it is to speak TLS.
+    tls = sys.argv[2] if len(sys.argv) > 2 else None
     config = uvicorn.Config(
-        app, log_level="error", lifespan="off", date_header=False, timeout_graceful_shutdown=1
+        app,
+        log_level="error",
+        lifespan="off",
+        date_header=False,
+        timeout_graceful_shutdown=1,
+        ssl_certfile=tls,
+        proxy_headers=False,  # Its links are its own, and not what the gateway tells it.
     )
     asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))

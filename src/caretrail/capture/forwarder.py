@@ -19,6 +19,7 @@ from caretrail.capture import feed
 from caretrail.capture.spool_folder import Gap
 from caretrail.errors import StoreError, ThrottledError
 from caretrail.limits import (
+    FORWARD_ENTRIES_MAX,
     FORWARD_RETRY_AFTER_SECONDS_MAX,
     FORWARD_SECONDS_MAX,
     FORWARD_WAIT_SECONDS_MAX,
@@ -40,7 +41,10 @@ _OUT_OF_REACH: Final = 0
 
 
 class Forwarder:
-    """Sends the events of `spool` to the FHIR base at `base`; `run` ends when it is cancelled."""
+    """Sends the events of `spool` to the FHIR base at `base`; `run` ends when it is cancelled.
+
+    It waits `gathering_seconds` for more events, unless there is a batch of them.
+    """
 
     def __init__(
         self,
@@ -49,6 +53,7 @@ class Forwarder:
         *,
         client: httpx.AsyncClient | None = None,
         token: Callable[[], str] = str,
+        gathering_seconds: float = 0.0,
         jitter: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.time,
@@ -56,6 +61,7 @@ class Forwarder:
         self._spool, self._base = spool, base.rstrip("/")
         self._client = client or httpx.AsyncClient(timeout=FORWARD_SECONDS_MAX)
         self._token, self._jitter, self._sleep, self._clock = token, jitter, sleep, clock
+        self._gathering_seconds = gathering_seconds
         self._told = 0.0
         self.status = 200  # The last answer's; 0 while the repository is out of reach.
 
@@ -76,6 +82,9 @@ class Forwarder:
                 await self._sleep(FORWARD_WAIT_SECONDS_MAX)
 
     async def _forward(self) -> None:
+        await self._spool.grown()
+        if self._gathering_seconds and self._spool.depth < FORWARD_ENTRIES_MAX:
+            await self._sleep(self._gathering_seconds)
         found = await self._spool.batch()
         if found.frames:
             await self._deliver(found.frames)

@@ -7,6 +7,7 @@ the server did.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -30,14 +31,24 @@ _OURS: Final = frozenset(
     [b"host", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
      b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server"]
 )  # fmt: skip
-_DROPPED: Final = _HOP_BY_HOP | _OURS
+_DROPPED: Final = _HOP_BY_HOP | _OURS | {b"accept-encoding"}
+# What is said of a body and no longer true of one that was rewritten.
+_OF_ONE_BODY: Final = frozenset(
+    [b"content-length", b"content-encoding", b"content-md5", b"digest", b"content-digest",
+     b"repr-digest", b"accept-ranges"]
+)  # fmt: skip
+_LENGTH: Final = frozenset([b"content-length"])
 _LINKS: Final = frozenset([b"location", b"content-location", b"link"])
 # Codings that capture can look into; a client that offers others gets one of these.
 _CODINGS: Final = (b"gzip", b"x-gzip", b"deflate", b"identity")
+# A path of which nothing has to be looked at closer: no segment begins with a dot.
+_PLAIN: Final = re.compile(rb"(?:/[A-Za-z0-9_$~-][A-Za-z0-9_.$~-]*)*/?")
 _VISIBLE: Final = re.compile(rb"[!-~]*")
 _ENCODED: Final = re.compile(
     rb"%(?![0-9A-Fa-f]{2})|%(?:2[Ff]|5[Cc]|00|0[0-9A-Fa-f]|1[0-9A-Fa-f]|7[Ff])"
 )
+_TOLD_ONCE: Final = frozenset([b"content-length", b"transfer-encoding", b"host", b"authorization"])
+_LENGTHS: Final = "the length of the body is told in two ways, or in none that is valid"
 _AUTHORITY: Final = re.compile(r"[A-Za-z0-9._\-\[\]:]+")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -83,6 +94,8 @@ class Base(NamedTuple):
 
 def check_path(path: bytes) -> None:
     """Refuse a path that another reader could resolve to another one. Raises InvalidError."""
+    if _PLAIN.fullmatch(path):
+        return
     if not _VISIBLE.fullmatch(path) or b"\\" in path or _ENCODED.search(path):
         raise InvalidError("the path holds what does not belong there: control characters, encoded"
                            " slashes, or a percent sign that encodes nothing")  # fmt: skip
@@ -103,15 +116,20 @@ def check_request(scope: Mapping[str, Any]) -> None:
     check_path(raw_path(scope))
     if not _VISIBLE.fullmatch(scope["query_string"]):
         raise InvalidError("the query holds characters that have to be encoded")
-    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-    codings = [value for name, value in scope["headers"] if name == b"transfer-encoding"]
-    if (lengths and codings) or len(lengths) > 1 or not all(one.isdigit() for one in lengths):
-        raise InvalidError("the length of the body is told in two ways, or in none that is valid")
-    if codings and [one.strip().lower() for one in codings] != [b"chunked"]:
+    told = [row for row in scope["headers"] if row[0] in _TOLD_ONCE]
+    names = [name for name, _ in told]
+    if len(set(names)) == len(names) and b"transfer-encoding" not in names:
+        if all(value.isdigit() for name, value in told if name == b"content-length"):
+            return
+        raise InvalidError(_LENGTHS)
+    if names.count(b"content-length") + (b"transfer-encoding" in names) > 1:
+        raise InvalidError(_LENGTHS)
+    codings = [value.strip().lower() for name, value in told if name == b"transfer-encoding"]
+    if codings and codings != [b"chunked"]:
         raise InvalidError("the only transfer coding is chunked")
-    if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+    if names.count(b"host") > 1:
         raise InvalidError("there is more than one Host")
-    if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:
+    if names.count(b"authorization") > 1:
         # The server may look at one of them and the record name whoever is in the other.
         raise InvalidError("there is more than one Authorization")
 
@@ -124,38 +142,53 @@ def has_body(headers: Iterable[Header]) -> bool:
     )
 
 
-def request_headers(
-    scope: Mapping[str, Any], upstream: Base, public: Base, *, is_rewritten: bool
-) -> list[Header]:
-    """Return the headers of the request to the server."""
+def request_head(
+    scope: Mapping[str, Any], target: bytes, upstream: Base, public: Base, *, is_rewritten: bool
+) -> bytes:
+    """Return the request to the server, all but its body."""
     given = scope["headers"]
-    dropped = _DROPPED | named_by_connection(given)
-    kept = [(b"host", upstream.authority)]
-    is_chunked = False
+    dropped = _dropped(given, _DROPPED)
+    rows = [
+        b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (scope["method"].encode(), target, upstream.authority)
+    ]
     accepted: list[bytes] = []
+    before: list[bytes] = []
     for name, value in given:
-        if name == b"accept-encoding":
+        if name not in dropped:
+            rows.append(b"%b: %b\r\n" % (name, value))
+        elif name == b"accept-encoding":
             accepted.append(value)
         elif name == b"transfer-encoding":
-            is_chunked = True
-        elif name not in dropped:
-            kept.append((name, value))
-    if is_chunked:
-        kept.append((b"transfer-encoding", b"chunked"))
-    kept.append((b"accept-encoding", b"identity" if is_rewritten else _codings(accepted)))
-    return kept + _forwarded(scope, public)
+            rows.append(b"transfer-encoding: chunked\r\n")
+        elif name == b"x-forwarded-for":
+            before.append(value)
+    coding = b"identity" if is_rewritten else _codings(b",".join(accepted))
+    client = (scope.get("client") or ("",))[0]
+    rows.append(
+        b"accept-encoding: %b\r\n%b\r\n" % (coding, _forwarded(client, tuple(before), public))
+    )
+    return b"".join(rows)
 
 
-def _codings(accepted: list[bytes]) -> bytes:
-    offered = [one.strip() for one in b",".join(accepted).split(b",")]
+def _dropped(headers: Iterable[Header], always: frozenset[bytes]) -> frozenset[bytes]:
+    """Return the headers that end here: those that always do, and what Connection names."""
+    for name, value in headers:
+        if name == b"connection" and value.lower() not in (b"keep-alive", b"close"):
+            return always | named_by_connection(headers)
+    return always
+
+
+@lru_cache(256)
+def _codings(accepted: bytes) -> bytes:
+    offered = [one.strip() for one in accepted.split(b",")]
     known = [one for one in offered if one.partition(b";")[0].strip().lower() in _CODINGS]
     return b", ".join(known) or b"identity"
 
 
-def _forwarded(scope: Mapping[str, Any], public: Base) -> list[Header]:
-    """Return who asked, and where (RFC 7239, and its elder brothers)."""
-    client = (scope.get("client") or ("",))[0].encode()
-    before = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+@lru_cache(1_024)
+def _forwarded(address: str, before: tuple[bytes, ...], public: Base) -> bytes:
+    """Return the headers of who asked, and where (RFC 7239, and its elder brothers)."""
+    client = address.encode()
     scheme, host = public.origin.partition("://")[0].encode(), public.authority
     node = b'"[%b]"' % client if b":" in client else client or b"unknown"
     headers = [
@@ -165,30 +198,29 @@ def _forwarded(scope: Mapping[str, Any], public: Base) -> list[Header]:
     ]
     if client:
         headers.append((b"x-forwarded-for", b", ".join([*before, client])))
-    return headers
+    return b"".join(b"%b: %b\r\n" % row for row in headers)
 
 
 def response_headers(
     given: Iterable[Header], *, status: int, links: tuple[str, str] | None, is_rewritten: bool
 ) -> list[Header]:
-    """Return the headers of the answer to the client.
+    """Return the headers of the answer to the client; names are in lower case.
 
     With `links` addresses under the first base become addresses under the second one.
     """
-    lowered = [(name.lower(), value) for name, value in given]
-    dropped = _HOP_BY_HOP | named_by_connection(lowered)
+    dropped = _dropped(given, _HOP_BY_HOP)
     # An answer without a body has no length to keep; one that is rewritten has another one.
     if is_rewritten:
-        dropped |= {b"content-length", b"content-encoding", b"content-md5", b"digest",
-                    b"content-digest", b"repr-digest", b"accept-ranges"}  # fmt: skip
+        dropped |= _OF_ONE_BODY
     if status in (204, 304):
-        dropped |= {b"content-length"}
-    kept = []
-    for name, value in lowered:
-        if name not in dropped:
-            shown = moved(value, *links) if links and name in _LINKS else value
-            kept.append((name, shown))
-    return kept
+        dropped |= _LENGTH
+    if links is None:
+        return [row for row in given if row[0] not in dropped]
+    return [
+        (name, moved(value, *links) if name in _LINKS else value)
+        for name, value in given
+        if name not in dropped
+    ]
 
 
 def moved(value: bytes, old: str, new: str) -> bytes:

@@ -262,9 +262,9 @@ class _Call:
             return
         self._is_recorded = True
         exchange = self._exchange("", is_whole=is_whole)
-        # Whoever goes away now leaves a record all the same, and one only.
-        keeping = asyncio.create_task(self._owner.recorder.record(exchange))
         try:
+            keeping = self._owner.recorder.begin(exchange)
+            # Whoever goes away now leaves a record all the same, and one only.
             await asyncio.shield(keeping)
         except asyncio.CancelledError:
             await asyncio.wait([keeping])

@@ -16,7 +16,7 @@ from caretrail.capture.forwarding import (
     check_request,
     has_body,
     raw_path,
-    request_headers,
+    request_head,
     response_headers,
 )
 from caretrail.capture.middleware import failed
@@ -24,16 +24,14 @@ from caretrail.capture.rewriting import Rewriter, inflating
 from caretrail.capture.upstream import Upstream
 from caretrail.errors import InvalidError, Issue
 from caretrail.fhir.operation_outcome import outcome_bytes
-from caretrail.limits import (
-    UPSTREAM_CONNECT_SECONDS,
-    UPSTREAM_SECONDS_DEFAULT,
-)
+from caretrail.limits import CLIENT_UNWATCHED_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from caretrail.capture.forwarding import Base, Header
     from caretrail.capture.middleware import Message, Receive, Scope, Send
+    from caretrail.capture.upstream import Answer
     from caretrail.patterns.exchange import Failure
 
 _log: Final = logging.getLogger(__name__)
@@ -41,6 +39,8 @@ CLOSE: Final = (b"connection", b"close")
 _REWRITTEN: Final = ("json", "xml")
 # Of these a second try cannot do anything twice (RFC 9110, 9.2.2), and they have no body here.
 _REPEATABLE: Final = frozenset(["GET", "HEAD", "OPTIONS"])
+# A part of a body, or none: links in it stay as they are.
+_UNCHANGED: Final = (204, 206, 304)
 _TIMEOUT: Final = Issue("timeout", "the FHIR server behind this gateway did not answer in time")
 _UNREACHABLE: Final = Issue("transient", "the FHIR server behind this gateway cannot be reached")
 
@@ -61,19 +61,14 @@ class Proxy:
         upstream: Base,
         public: Base,
         *,
-        connections: httpx.AsyncBaseTransport | None = None,
-        seconds: float = UPSTREAM_SECONDS_DEFAULT,
-        on_accepted: Callable[[Scope], None] = lambda _: None,
+        connections: Upstream | None = None,
+        on_accepted: Callable[[Scope], None] | None = None,
     ) -> None:
         self._upstream, self._public = upstream, public
         self._paths = public.path.encode(), upstream.path.encode()
         self._connections = connections or Upstream(upstream.origin)
-        self._on_accepted = on_accepted
-        self._origin = httpx.URL(upstream.origin)
+        self.on_accepted = on_accepted
         self._links = (upstream.url, public.url) if upstream.url != public.url else None
-        self._timeout = httpx.Timeout(
-            seconds, connect=min(UPSTREAM_CONNECT_SECONDS, seconds)
-        ).as_dict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -88,8 +83,8 @@ class Proxy:
         """Close the connections."""
         await self._connections.aclose()
 
-    def request(self, scope: Scope, stream: httpx.AsyncByteStream) -> httpx.Request:
-        """Return the request to the server; its target is the client's, byte by byte."""
+    def head(self, scope: Scope) -> bytes:
+        """Return the head of the request to the server; its target is the client's, byte by byte."""
         raw = raw_path(scope)
         # The gateway's own path takes the place of the server's, and a `*` or nothing is the root.
         path = raw if raw.startswith(b"/") else b"/"
@@ -97,73 +92,62 @@ class Proxy:
         if path == own or path.startswith(own + b"/"):
             path = base + path[len(own) :] or b"/"
         query = scope["query_string"]
-        return httpx.Request(
-            scope["method"],
-            self._origin,
-            headers=request_headers(
-                scope, self._upstream, self._public, is_rewritten=self._links is not None
-            ),
-            stream=stream,
-            extensions={
-                "target": path + b"?" + query if query else path,
-                "timeout": self._timeout,
-            },
+        return request_head(
+            scope,
+            path + b"?" + query if query else path,
+            self._upstream,
+            self._public,
+            is_rewritten=self._links is not None,
         )
 
-    async def ask(self, request: httpx.Request, *, is_repeatable: bool) -> httpx.Response:
-        """Return the server's answer; its body is yet to come."""
+    async def ask(
+        self, scope: Scope, body: AsyncIterator[bytes] | None, *, is_chunked: bool
+    ) -> Answer:
+        """Return the server's answer; its body may be yet to come."""
+        method, head = scope["method"], self.head(scope)
         try:
-            return await self._connections.handle_async_request(request)
+            return await self._connections.ask(method, head, body, is_chunked=is_chunked)
         except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
             # The server closed an idle connection at the moment in which we took it.
-            if not is_repeatable:
+            if body is not None or method not in _REPEATABLE:
                 raise
-            return await self._connections.handle_async_request(request)
+            return await self._connections.ask(method, head)
 
-    def accepted(self, scope: Scope, status: int) -> None:
-        """Tell whoever wants to know that the server took the credentials."""
-        if status not in (401, 403):
-            self._on_accepted(scope)
-
-    def head(
-        self, response: httpx.Response, method: str
+    def answered(
+        self, found: Answer, method: str
     ) -> tuple[list[Header], Rewriter | None, Callable[[bytes], bytes]]:
         """Return the headers of the answer, and what its body goes through."""
-        kind = response.headers.get("content-type", "")
         links, unpack = self._links, None
-        if (
-            links is not None
-            and any(word in kind for word in _REWRITTEN)
-            and response.status_code not in (204, 206, 304)
-        ):
-            unpack = inflating(response.headers.get("content-encoding", "").strip().lower())
+        if links is not None and found.status not in _UNCHANGED:
+            kind = coding = ""
+            for name, value in found.headers:
+                if name == b"content-type":
+                    kind = value.decode("latin-1")
+                elif name == b"content-encoding":
+                    coding = value.decode("latin-1").strip().lower()
+            if any(word in kind for word in _REWRITTEN):
+                unpack = inflating(coding)
         headers = response_headers(
-            response.headers.raw,
-            status=response.status_code,
-            links=links,
-            is_rewritten=unpack is not None,
+            found.headers, status=found.status, links=links, is_rewritten=unpack is not None
         )
         if links is None or unpack is None or method == "HEAD":
             return headers, None, bytes
         return headers, Rewriter(*links), unpack
 
 
-class _Call(httpx.AsyncByteStream):
-    """One request on its way; as a stream it is the body that the client sends."""
+class _Call:
+    """One request on its way."""
 
     def __init__(self, owner: Proxy, scope: Scope, receive: Receive, send: Send) -> None:
         self._owner, self._scope, self._receive, self._send = owner, scope, receive, send
         self._is_started = self._is_gone = False
         self._watcher: asyncio.Task[None] | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._task = asyncio.current_task()
-        self._has_body = has_body(scope["headers"])
 
     async def run(self) -> None:
         """Ask the server and pass its answer on, unless one of the three goes away."""
         try:
-            if not self._has_body:
-                async for _ in self:
-                    pass
             await self._pass_on()
         except _GoneError:
             pass
@@ -177,22 +161,33 @@ class _Call(httpx.AsyncByteStream):
         finally:
             self._stop_watching()
 
+    def _expect(self) -> None:
+        """Watch the client when the answer takes its time; most are here before that."""
+        loop = asyncio.get_running_loop()
+        self._patience = loop.call_later(CLIENT_UNWATCHED_SECONDS, self._begin_watching)
+
+    def _begin_watching(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
+
     def _stop_watching(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
             self._watcher = None
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
+    async def _sent(self) -> AsyncIterator[bytes]:
+        """Yield the body that the client sends."""
+        is_last = False
+        while not is_last:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._is_gone = True
                 raise _GoneError
             if body := message.get("body", b""):
                 yield body
-            if not message.get("more_body", False):
-                break
-        self._watcher = asyncio.create_task(self._watch())
+            is_last = not message.get("more_body", False)
+        self._expect()
 
     async def _watch(self) -> None:
         """Cancel the request when the client goes away."""
@@ -204,24 +199,53 @@ class _Call(httpx.AsyncByteStream):
 
     async def _pass_on(self) -> None:
         owner, scope = self._owner, self._scope
-        stream: httpx.AsyncByteStream = self if self._has_body else httpx.ByteStream(b"")
-        is_repeatable = not self._has_body and scope["method"] in _REPEATABLE
-        response = await owner.ask(owner.request(scope, stream), is_repeatable=is_repeatable)
+        body, is_chunked = None, False
+        if has_body(scope["headers"]):
+            body = self._sent()
+            is_chunked = any(name == b"transfer-encoding" for name, _ in scope["headers"])
+        else:
+            self._expect()
+        found = await owner.ask(scope, body, is_chunked=is_chunked)
         try:
-            owner.accepted(scope, response.status_code)
-            headers, rewriter, unpack = owner.head(response, scope["method"])
-            start = {"type": "http.response.start", "status": response.status_code}
-            await self._send({**start, "headers": headers})
-            self._is_started = True
-            await self._body(response, rewriter, unpack)
+            if owner.on_accepted is not None and found.status not in (401, 403):
+                owner.on_accepted(scope)
+            headers, rewriter, unpack = owner.answered(found, scope["method"])
+            if found.is_whole:
+                await self._hand_over(found, headers, rewriter, unpack)
+            else:
+                await self._begin(found, headers)
+                await self._stream(found, rewriter, unpack)
         finally:
-            await response.aclose()
+            found.close()
 
-    async def _body(
-        self, response: httpx.Response, rewriter: Rewriter | None, unpack: Callable[[bytes], bytes]
+    async def _begin(self, found: Answer, headers: list[Header]) -> None:
+        start = {"type": "http.response.start", "status": found.status, "headers": headers}
+        await self._send(start)
+        self._is_started = True
+
+    async def _hand_over(
+        self,
+        found: Answer,
+        headers: list[Header],
+        rewriter: Rewriter | None,
+        unpack: Callable[[bytes], bytes],
     ) -> None:
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        async for piece in response.stream:
+        """Pass on an answer that is here as a whole, and so has a length."""
+        body = found.taken()
+        found.close()
+        self._stop_watching()
+        if rewriter is not None:
+            body = rewriter.feed(unpack(body)) + rewriter.finish()
+        has_length = any(name == b"content-length" for name, _ in headers)
+        if not has_length and self._scope["method"] != "HEAD" and found.status not in (204, 304):
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self._begin(found, headers)
+        await self._send(_piece(body, more=False))
+
+    async def _stream(
+        self, found: Answer, rewriter: Rewriter | None, unpack: Callable[[bytes], bytes]
+    ) -> None:
+        async for piece in found:
             passed = rewriter.feed(unpack(piece)) if rewriter else piece
             if passed:
                 await self._send(_piece(passed, more=True))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import re
-import uuid
 import zlib
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from caretrail.limits import CAPTURE_BODY_BYTES_MAX, REQUEST_ID_CHARACTERS_MAX
 from caretrail.patterns.exchange import Message
@@ -37,6 +38,17 @@ class Sink(Protocol):
         """
 
 
+@runtime_checkable
+class PromptSink(Protocol):
+    """A sink that takes events at once, and tells later that they are kept."""
+
+    def begin(self, events: Sequence[bytes]) -> asyncio.Future[Any]:
+        """Take the events; the future ends as `record` does.
+
+        Whoever stops waiting changes nothing: the events are taken.
+        """
+
+
 class Recorder:
     """Makes the events of exchanges by one policy, which may be replaced, and has them kept.
 
@@ -48,7 +60,15 @@ class Recorder:
     ) -> None:
         self.sink, self.server, self.site = sink, server, site
         self.policy = policy or Policy()
+        self._prompt = sink if isinstance(sink, PromptSink) else None
         self.lost = 0
+
+    def begin(self, exchange: Exchange) -> asyncio.Future[Any]:
+        """Take an exchange; the future ends when its events are kept, or with the sink's error."""
+        made = record(exchange, self.policy)
+        if self._prompt is not None and made:
+            return self._prompt.begin(made)
+        return asyncio.ensure_future(self.keep(made))
 
     async def record(self, exchange: Exchange) -> None:
         """Return when the events of `exchange` are kept; raise what the sink raises."""
@@ -87,7 +107,10 @@ def request_id(received: str | None) -> str:
     """Return the X-Request-Id that was received, or a new one where there is none fit for use."""
     if received is not None and _REQUEST_ID.fullmatch(received):
         return received
-    return str(uuid.uuid4())
+    # A UUID of version 4 (RFC 9562, 5.4).
+    text = os.urandom(16).hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def trace_id(received: str | None) -> str | None:

@@ -32,8 +32,7 @@ class Rewriter:
     """Replaces the address `old` by `new`; `feed` and `finish` return what may go on."""
 
     def __init__(self, old: str, new: str) -> None:
-        self._new = dict(zip(_spellings(old), _spellings(new), strict=True))
-        self._inside, self._at_end = _patterns(old)
+        self._new, self._inside, self._at_end = _patterns(old, new)
         self._held_bytes = max(map(len, self._new))
         self._held = b""
         self._is_known = self._is_ours = False
@@ -84,11 +83,17 @@ class Rewriter:
 
 
 @lru_cache(16)  # A proxy has one server, and a rewriter for each answer.
-def _patterns(old: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Return what finds an address inside a text, and what finds it at its end as well."""
+def _patterns(
+    old: str, new: str
+) -> tuple[dict[bytes, bytes], re.Pattern[bytes], re.Pattern[bytes]]:
+    """Return the spellings of an address with what takes their place, and what finds them.
+
+    The first pattern finds them inside a text, the second one at its end as well.
+    """
     plain, escaped = map(re.escape, _spellings(old))
     words = b"(?:" + escaped + b"|" + plain + b")"
-    return re.compile(words + _BORDER % b""), re.compile(words + _BORDER % b"|$")
+    spelled = dict(zip(_spellings(old), _spellings(new), strict=True))
+    return spelled, re.compile(words + _BORDER % b""), re.compile(words + _BORDER % b"|$")
 
 
 def _spellings(address: str) -> tuple[bytes, bytes]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.capture.spool_folder import Gap
+from caretrail.capture.spool_writer import SpoolWriter
 from caretrail.errors import StoreError, ThrottledError
 from caretrail.limits import (
     CONFIRM_SECONDS_MAX,
@@ -30,6 +30,25 @@ if TYPE_CHECKING:
     from caretrail.capture.spool_folder import Batch, SpoolFolder
 
 _log: Final = logging.getLogger(__name__)
+
+
+class _Kept(NamedTuple):
+    """Events that came together, and who waits for the position of the last one, once durable.
+
+    What `may_pass` is let pass where there is an emergency exception; its position is 0.
+    """
+
+    events: Sequence[bytes]
+    done: asyncio.Future[int]
+    may_pass: bool
+
+
+class _Group(NamedTuple):
+    """What is written at once: first the event of a gap, if there is one to tell of."""
+
+    kept: list[_Kept]
+    gap: Gap | None
+    described: int
 
 
 class Spool:
@@ -50,11 +69,14 @@ class Spool:
     ) -> None:
         self._folder, self._describe, self._clock = folder, describe, clock
         self._bytes_max, self._emergency = bytes_max, emergency
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._waiting: list[tuple[Sequence[bytes], asyncio.Future[int]]] = []
+        self._writer = SpoolWriter(self._append)
+        self._waiting: list[_Kept] = []
         self._waiting_bytes = 0
-        self._work: asyncio.Task[None] | None = None
-        self._grown = asyncio.Condition()
+        self._group: _Group | None = None  # What is being written.
+        self._is_due = False
+        self._watchdog: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._shrunk = asyncio.Condition()
         self._gap = folder.noted_gap()
         self._oldest_ms = 0
@@ -95,31 +117,44 @@ class Spool:
 
     async def record(self, events: Sequence[bytes]) -> None:
         """Keep the events; on return they survive a power cut. See `keep`."""
-        try:
-            await self.keep(events)
-        except (StoreError, ThrottledError):
-            if not self._emergency:
-                raise
-            self._pass()
+        await self.begin(events)
+
+    def begin(self, events: Sequence[bytes]) -> asyncio.Future[int]:
+        """Take the events; the future ends when they survive a power cut, or as `record` does."""
+        return self._take(events, may_pass=True)
 
     async def keep(self, events: Sequence[bytes]) -> int:
         """Return the position of the last event once all are durable.
 
         Raises ThrottledError when the spool is full, StoreError when the disk fails or is too slow.
         """
+        return await self._take(events, may_pass=False)
+
+    def _take(self, events: Sequence[bytes], *, may_pass: bool) -> asyncio.Future[int]:
+        loop = asyncio.get_running_loop()
+        new = _Kept(events, loop.create_future(), may_pass)
         if self.size_bytes >= self._bytes_max:
-            raise ThrottledError("the spool is full: the repository has to take events first")
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._waiting.append((events, done))
+            full = ThrottledError("the spool is full: the repository has to take events first")
+            self._fail(new, full)
+            return new.done
+        self._waiting.append(new)
         self._waiting_bytes += sum(map(len, events))
-        if self._work is None:
-            self._work = asyncio.create_task(self._write())
-        try:
-            async with asyncio.timeout(SPOOL_WRITE_SECONDS_MAX):
-                return await asyncio.shield(done)
-        except TimeoutError as error:
-            self.is_failing = True
-            raise StoreError("the spool's disk is too slow") from error
+        if self._group is None and not self._is_due:
+            # Whatever else this turn of the loop brings is written with it.
+            self._is_due = True
+            loop.call_soon(self._write)
+        return new.done
+
+    def _fail(self, one: _Kept, error: Exception) -> None:
+        """Tell of a failure, unless what cannot be kept may pass."""
+        if one.done.done():
+            return
+        if self._emergency and one.may_pass:
+            self._pass()
+            one.done.set_result(0)
+        else:
+            one.done.set_exception(error)
+            one.done.exception()  # Whoever waited may have given up.
 
     def _pass(self) -> None:
         now = int(self._clock() * 1000)
@@ -128,59 +163,72 @@ class Spool:
         self._gap = Gap(before.since_ms, now, before.exchanges + 1, before.reason)
         self._folder.note_gap(self._gap)
 
-    async def _write(self) -> None:
-        """Write all that waits, group by group, until nothing does."""
+    def _write(self) -> None:
+        """Hand all that waits to the writer, as one group."""
+        self._is_due = False
+        waiting, self._waiting = self._waiting, []
+        gap = self._gap
+        described = list(self._describe(gap)) if gap is not None else []
+        self._group = _Group(waiting, gap, len(described))
+        self._watch()
+        events = [event for one in waiting for event in one.events]
+        self._writer.write([*described, *events], self._written)
+
+    def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting, []
-                events = [event for own, _ in group for event in own]
-                gap = self._gap
-                described = list(self._describe(gap)) if gap is not None else []
-                try:
-                    await loop.run_in_executor(self._writer, self._append, [*described, *events])
-                except Exception as error:
-                    self._refuse(group, error)
-                else:
-                    self._settle(group, gap, len(described))
-                    async with self._grown:
-                        self._grown.notify_all()
-                finally:
-                    self._waiting_bytes -= sum(map(len, events))
-        finally:
-            self._work = None
+        self._watchdog = loop.call_later(SPOOL_WRITE_SECONDS_MAX, self._give_up)
+
+    def _give_up(self) -> None:
+        """Let nobody wait for a disk that is too slow; what was taken may still be written."""
+        self.is_failing = True
+        assert self._group is not None
+        for one in [*self._group.kept, *self._waiting]:
+            self._fail(one, StoreError("the spool's disk is too slow"))
+        self._watch()
+
+    def _written(self, error: Exception | None) -> None:
+        """Hear from the writer what became of the group, and go on with the next."""
+        assert self._group is not None
+        assert self._watchdog is not None
+        self._watchdog.cancel()
+        group, self._group = self._group, None
+        self._waiting_bytes -= sum(len(event) for one in group.kept for event in one.events)
+        if error is None:
+            self._settle(group)
+        else:
+            self._refuse(group, error)
+        if self._waiting:
+            self._write()
+        elif self._ended is not None and not self._is_due:
+            self._ended.set_result(None)
+
+    def _refuse(self, group: _Group, error: Exception) -> None:
+        self.is_failing = True
+        _log.error("events were not spooled", extra={"kind": type(error).__name__})
+        for one in group.kept:
+            self._fail(one, StoreError("the spool cannot be written"))
 
     def _append(self, events: list[bytes]) -> None:
         self._folder.append(events, at_ms=int(self._clock() * 1000))
 
-    def _refuse(
-        self, group: list[tuple[Sequence[bytes], asyncio.Future[int]]], error: Exception
-    ) -> None:
-        self.is_failing = True
-        _log.error("events were not spooled", extra={"kind": type(error).__name__})
-        for _, done in group:
-            if not done.cancelled():
-                done.set_exception(StoreError("the spool cannot be written"))
-                done.exception()  # Whoever waited may have given up; it is logged above.
-
-    def _settle(
-        self, group: list[tuple[Sequence[bytes], asyncio.Future[int]]], gap: Gap | None, before: int
-    ) -> None:
+    def _settle(self, group: _Group) -> None:
         if not self.depth:
             self._oldest_ms = int(self._clock() * 1000)
         self.is_failing = False
-        position = self.durable + before
-        if gap is not None:
+        position = self.durable + group.described
+        if (gap := group.gap) is not None:
             # More may have passed meanwhile: those are the next gap.
             passed = self._gap.exchanges - gap.exchanges if self._gap else 0
             later = int(self._clock() * 1000)
             self._gap = Gap(gap.until_ms, later, passed, gap.reason) if passed else None
             self._folder.note_gap(self._gap)
-        for events, done in group:
-            position += len(events)
-            if not done.cancelled():
-                done.set_result(position)
+        for one in group.kept:
+            position += len(one.events)
+            if not one.done.done():
+                one.done.set_result(position)
         self.durable = self._folder.last
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
 
     async def record_gap(self, gap: Gap) -> None:
         """Record that something is missing; it is kept in mind until there is room."""
@@ -196,11 +244,16 @@ class Spool:
         if self.is_failing or (self._gap is not None and self.size_bytes < self._bytes_max):
             await self.keep([])
 
+    async def grown(self) -> None:
+        """Wait for events that the repository may not have."""
+        while not self._folder.unread(self.durable):
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+
     async def batch(self) -> Batch:
         """Wait for events that the repository may not have, and return the next of them."""
         while True:
-            async with self._grown:
-                await self._grown.wait_for(lambda: self._unread)
+            await self.grown()
             found = await asyncio.to_thread(
                 self._folder.read,
                 self.durable,
@@ -211,10 +264,6 @@ class Spool:
                 self._oldest_ms = found.frames[0].at_ms
             if found.frames or found.lost:
                 return found
-
-    @property
-    def _unread(self) -> bool:
-        return self._folder.unread(self.durable)
 
     async def rewind(self) -> None:
         """Let `batch` begin again with the first event that the repository may not have."""
@@ -240,9 +289,10 @@ class Spool:
 
     async def close(self) -> None:
         """Finish what is being written, and note that the stop was an orderly one."""
-        while self._work is not None:
-            await asyncio.wait([self._work])
-        self._writer.shutdown()
+        if self._group is not None or self._is_due:
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
+        self._writer.close()
         self._folder.close()
 
 

@@ -228,6 +228,8 @@ class _Transaction:
         if condition:
             found = find(self._work, self._request, kind_of(path), condition)
             path = f"{path}/{found.id}" if found is not None else ""
+            if found is not None:  # It is found once, and is the one that is deleted.
+                entry = entry._replace(url=path)
         if path:
             self._change(path)
         return _answered(self._request, _perform(self._work, self._request, entry))
@@ -315,9 +317,10 @@ def _perform(work: Work, request: Request, entry: Entry) -> Response:
     if row.body:
         if entry.tree is None:
             raise InvalidError((Issue("required", "the entry has no resource", "resource"),))
-        body, kind = (
-            _patch(entry.tree) if method == "PATCH" else (strict_json.encode(entry.tree), kind)
-        )
+        if method == "PATCH":
+            body, kind = _patch(entry.tree)
+        else:
+            work = work._replace(content=entry.tree)
         headers[b"content-type"] = kind.encode()
     inner = request._replace(
         method=method, path=path, query=query, headers=headers, body=body, captures=captures

@@ -76,7 +76,7 @@ def _unchanged(request: Request, version: Version) -> bool:
 def create(work: Work, request: Request) -> Response:
     """FHIR create; with If-None-Exist only where nothing fits that condition."""
     kind = kind_of(request.captures[0])
-    tree = _content(request, kind)
+    tree = _content(work, request, kind)
     condition = request.header(b"if-none-exist")
     if condition:
         found = find(work, request, kind, condition)
@@ -90,7 +90,7 @@ def update(work: Work, request: Request) -> Response:
     kind, name = kind_of(request.captures[0]), request.captures[1]
     if not ID.fullmatch(name):
         raise InvalidError((Issue("value", "an id has 1 to 64 letters, digits, - and .", "id"),))
-    tree = _content(request, kind)
+    tree = _content(work, request, kind)
     if tree.get("id") != name:
         raise InvalidError((Issue("value", "the id is the one in the address", f"{kind}.id"),))
     return _store(work, request, tree, kind, name, "PUT")
@@ -99,7 +99,7 @@ def update(work: Work, request: Request) -> Response:
 def update_conditional(work: Work, request: Request) -> Response:
     """FHIR conditional update: of the one that fits, or a create where none does."""
     kind = kind_of(request.captures[0])
-    tree = _content(request, kind)
+    tree = _content(work, request, kind)
     found, name = find(work, request, kind, request.query), tree.get("id")
     if found is not None:
         if name not in (None, found.id):
@@ -167,7 +167,9 @@ def _deleted(work: Work, request: Request, current: Version | None) -> Response:
     return Response(204, headers=headers(gone)[:1])
 
 
-def _content(request: Request, kind: str) -> dict[str, Any]:
+def _content(work: Work, request: Request, kind: str) -> dict[str, Any]:
+    if work.content is not None:
+        return resource.of_kind(work.content, kind)
     if negotiation.content(request).xml:
         raise MediaTypeError("the content must be application/fhir+json")
     return resource.read(request.body, kind)

@@ -23,7 +23,7 @@ _NOT_INDEXED: Final = ("special", "")
 _STORED: Final = ("_id", "_lastUpdated")
 
 MODIFIERS: Final = {
-    "token": ("missing", "not", "text", "of-type"),
+    "token": ("missing", "not", "text", "of-type", "in", "not-in", "above", "below"),
     "reference": ("missing", "identifier", "text"),
     "string": ("missing", "exact", "contains"),
     "uri": ("missing", "above", "below"),

@@ -37,6 +37,8 @@ from caretrail.search.syntax import split_escaped, unescape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from caretrail.clinic.terminology import Code, Terminology
+
 
 class Include(NamedTuple):
     """Whose references to follow: from a type, by a parameter ("" for any), to a type ("" any)."""
@@ -74,10 +76,14 @@ _ELSEWHERE: Final = ("_format", "_pretty")
 
 
 class Place(NamedTuple):
-    """Where a search is made: the address of this server, and when, in milliseconds since 1970."""
+    """Where a search is made: the address of this server, when, and what is known of codes there.
+
+    `now` is in milliseconds since 1970.
+    """
 
     base: str
     now: int
+    terminology: Terminology | None = None
 
 
 def parse(
@@ -182,6 +188,8 @@ class _UnknownError(Exception):
     """A parameter that is not known here; how to take that is the client's preference."""
 
 
+# Of tokens; a uri's `:above` and `:below` are of its text.
+_TERMINOLOGICAL: Final = ("in", "not-in", "above", "below")
 _UNKNOWN: Final = "a parameter that the type does not have was left out"
 
 
@@ -189,7 +197,7 @@ class _Values:
     """Names and values of parameters become filters."""
 
     def __init__(self, place: Place) -> None:
-        self._base, self._now = place
+        self._base, self._now, self._terminology = place
         self._count = 0
 
     def filter(self, kind: str, name: str, value: str, links: int = 0) -> Filter:
@@ -240,12 +248,30 @@ class _Values:
         self._count += len(texts)
         if not texts or self._count > SEARCH_VALUES_MAX:
             raise ParameterError(f"a search has {SEARCH_VALUES_MAX} values at most, none empty")
+        if row.kind == "token" and modifier in _TERMINOLOGICAL:
+            return self._of_codes(row, modifier, texts)
         if row.code == "_id":
             found: Filter = Ids(tuple(unescape(text) for text in texts))
         else:
             known = None if modifier in ("", "not") else modifier
             found = AnyOf(tuple(self._one(row, known, text) for text in texts))
         return Not(found) if modifier == "not" else found
+
+    def _of_codes(self, row: Parameter, modifier: str, texts: list[str]) -> Filter:
+        """Return the filter of the codes that a ValueSet or a CodeSystem gives."""
+        known = self._terminology
+        if known is None:
+            raise ParameterError((Issue("not-supported", "nothing is known of codes here"),))
+        found: list[Code] = []
+        for text in texts:
+            is_named = modifier in ("in", "not-in")
+            found += known.inside(unescape(text)) if is_named else known.around(modifier, text)
+        self._count += len(found)
+        if self._count > SEARCH_VALUES_MAX:
+            raise ParameterError(f"a search has {SEARCH_VALUES_MAX} values at most")
+        matches = [Match(row.key, row.kind, token.Value(*code)) for code in found]
+        either = AnyOf(tuple(matches))
+        return Not(either) if modifier == "not-in" else either
 
     def _one(self, row: Parameter, modifier: str | None, text: str) -> Filter:
         if row.code == "_lastUpdated":

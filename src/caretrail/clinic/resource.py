@@ -27,7 +27,11 @@ def read(body: bytes, kind: str) -> dict[str, Any]:
     document = strict_json.parse(body)
     if document.issues:
         raise InvalidError(document.issues)
-    tree = document.tree
+    return of_kind(document.tree, kind)
+
+
+def of_kind(tree: Any, kind: str) -> dict[str, Any]:
+    """Return the tree if it is that of a resource of this type, or raise InvalidError."""
     if not isinstance(tree, dict) or tree.get("resourceType") != kind:
         raise InvalidError((Issue("structure", f"the content is no {kind}", "resourceType"),))
     if not isinstance(tree.get("meta", {}), dict):

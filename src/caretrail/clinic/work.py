@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caretrail.api import negotiation
 from caretrail.api.http import Header, Response, decode_pairs, last_modified
@@ -10,6 +10,7 @@ from caretrail.clinic import query as clinic_query
 from caretrail.clinic.contract import Search
 from caretrail.clinic.parameters import KINDS
 from caretrail.clinic.query import Place
+from caretrail.clinic.terminology import Terminology
 from caretrail.errors import GoneError, NotFoundError, ParameterError, PreconditionError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class Work(NamedTuple):
 
     `about` takes references of patients that its answer does not show, if somebody asks for them.
     `now` is in milliseconds since 1970; `key` makes page links of no use when they are changed.
+    `content` is what a Bundle's entry has brought, read already, in place of the request's body.
     """
 
     session: Session
@@ -31,10 +33,11 @@ class Work(NamedTuple):
     new_id: Callable[[], str]
     key: bytes
     about: list[str] | None
+    content: dict[str, Any] | None = None
 
     def place(self, request: Request) -> Place:
         """Return where a search is made."""
-        return Place(request.base, self.now)
+        return Place(request.base, self.now, Terminology(self.session))
 
 
 def kind_of(text: str) -> str:

@@ -132,7 +132,9 @@ def _by_body(exchange: Exchange, shape: str) -> Interaction:
 
 
 def _shape(path: str) -> tuple[str, Target]:
-    first, *rest = [unquote(part) for part in path.strip("/").split("/")]
+    first, *rest = path.strip("/").split("/")
+    if "%" in path:
+        first, *rest = map(unquote, [first, *rest])
     if first.startswith("$"):
         return ("$" if not rest else "?"), Target(operation=first)
     if not _TYPE.fullmatch(first):

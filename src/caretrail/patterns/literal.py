@@ -38,5 +38,7 @@ def parse(text: object, base: str = "") -> Literal | None:
     found = _LITERAL.fullmatch(text) if isinstance(text, str) else None
     if found is None:
         return None
-    foreign, kind, name, version = found["base"] or "", found["type"], found["id"], found["version"]
-    return Literal("" if foreign == base.rstrip("/") else foreign, kind, name, version or "")
+    foreign, kind, name, version = found.groups("")
+    if foreign and foreign == base.rstrip("/"):
+        foreign = ""
+    return Literal(foreign, kind, name, version)

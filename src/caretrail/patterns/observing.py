@@ -184,7 +184,7 @@ def _answered(exchange: Exchange, answer: Any) -> literal.Literal | None:
         return None
     headers, base = exchange.response.headers, exchange.server.address
     for name in ("location", "content-location"):
-        if (named := literal.parse(headers.get(name), base)) is not None:
+        if name in headers and (named := literal.parse(headers[name], base)) is not None:
             return named
     etag = _ETAG.fullmatch(headers.get("etag", ""))
     text, version = exchange.path, ""

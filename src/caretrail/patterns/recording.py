@@ -20,6 +20,7 @@ from caretrail.patterns.interaction import classify
 from caretrail.patterns.redaction import Redaction
 from caretrail.patterns.results import Found
 from caretrail.patterns.rules import Rules
+from caretrail.patterns.template import event_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -57,7 +58,9 @@ def record(exchange: Exchange, policy: Policy) -> list[bytes]:
         made = _of_bundle(exchange, row, target, policy)
     else:
         made = _of(exchange, row, target, policy)
-    return [settled(policy.redaction.redacted(event)) for event in made]
+    if policy.redaction.treatments:
+        return [settled(policy.redaction.redacted(rest.event(seen))) for seen in made]
+    return [event_bytes(seen) for seen in made]
 
 
 def events(exchange: Exchange, policy: Policy | None = None) -> list[Json]:
@@ -67,7 +70,7 @@ def events(exchange: Exchange, policy: Policy | None = None) -> list[Json]:
 
 def _of_bundle(
     exchange: Exchange, row: Interaction, target: Target, policy: Policy
-) -> Iterator[Json]:
+) -> Iterator[Observation]:
     asked, answered = results.tree(exchange.request), results.tree(exchange.response)
     count, parts = entries.entries(exchange, asked, answered)
     # Who is not known has had nothing looked at: his thousand entries are not a thousand events.
@@ -79,12 +82,14 @@ def _of_bundle(
     whole = observing.observe(exchange, row, target, answered, Found())
     noted = {"type": coding(codes.OTHER), "name": "entries", "detail": detail_list(details)}
     if policy.rules.include(exchange, row, target):
-        yield rest.event(replace(whole, related=(*whole.related, noted)))
+        yield replace(whole, related=(*whole.related, noted))
     for part in parts:
         yield from _of(part, *classify(part), policy)
 
 
-def _of(exchange: Exchange, row: Interaction, target: Target, policy: Policy) -> Iterator[Json]:
+def _of(
+    exchange: Exchange, row: Interaction, target: Target, policy: Policy
+) -> Iterator[Observation]:
     if not policy.rules.include(exchange, row, target):
         return
     answer = results.tree(exchange.response)
@@ -117,22 +122,22 @@ def _share(shown: Iterable[Result], patient: Json, *, is_first: bool) -> list[Re
     return [row for row in shown if name in row.patients or (is_first and not row.patients)]
 
 
-def _with_results(seen: Observation, shown: Sequence[Result]) -> Iterator[Json]:
+def _with_results(seen: Observation, shown: Sequence[Result]) -> Iterator[Observation]:
     own = (seen.resource or {}).get("reference")
     named = [_related(row.reference, row.kind) for row in shown if row.reference != own]
     first, more = named[:RELATED_ENTITIES_MAX], named[RELATED_ENTITIES_MAX:]
-    yield rest.event(replace(seen, related=(*seen.related, *first)) if first else seen)
+    yield replace(seen, related=(*seen.related, *first)) if first else seen
     yield from _overflow(seen, more)
 
 
-def _overflow(seen: Observation, more: list[Json]) -> Iterator[Json]:
+def _overflow(seen: Observation, more: list[Json]) -> Iterator[Observation]:
     """Yield events that only go on with the list, and so claim no BALP pattern."""
     pages = range(0, len(more), RELATED_ENTITIES_MAX)
     for number, start in enumerate(pages):
         chunk = tuple(more[start : start + RELATED_ENTITIES_MAX])
         part = f"{seen.part or '1/1'} more {number + 1}/{len(pages)}"
         bare = replace(seen, query=None, resource=None, related=chunk, part=part)
-        yield rest.event(bare)
+        yield bare
 
 
 def _related(reference: str, kind: str) -> Any:

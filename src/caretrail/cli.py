@@ -176,6 +176,12 @@ def verify(
     policy: Annotated[
         Path | None, typer.Option(help="A C2SP tlog-policy file: the keys that you trust.")
     ] = None,
+    tsa: Annotated[
+        Path | None,
+        typer.Option(
+            help="A bundle's time stamps: certificates of authorities that you trust (PEM)."
+        ),
+    ] = None,
     checkpoint_store: Annotated[
         Path | None,
         typer.Option(help="A folder's checkpoint store (default: beside it, if it is there)."),
@@ -202,6 +208,7 @@ def verify(
         task = bar.add_task("entries", total=None)
         looking = Looking(
             policy=policy,
+            tsa=tsa,
             store=checkpoint_store,
             memory=state,
             token=token_file,

@@ -108,7 +108,7 @@ def load(
 
 
 @commands.command()
-@with_settings(*OPENING, "worm_folder")
+@with_settings(*OPENING, "timestamp_url", "timestamp_certificates", "worm_folder")
 def export(
     settings: Settings,
     out: Annotated[

@@ -43,15 +43,25 @@ _ALONE_ENTRIES: Final = 8 * RANGE_ENTRIES
 _LEAVES: Final = (
     "SELECT entry, received, hash FROM leaf WHERE entry >= ? AND entry < ? ORDER BY entry"
 )
+_NOTES: Final = "SELECT note FROM signed ORDER BY number DESC LIMIT ?"
+# What a patient one has of them in its state: those of an hour each, for some days.
+_NOTES_KEPT: Final = 64
 _STATED: Final = "SELECT size, root FROM checkpoint UNION SELECT size, root FROM head"
 
 
 class State(msgspec.Struct):
-    """How far a patient verification of the first `size` entries is; all it needs to go on."""
+    """How far a patient verification of the first `size` entries is; all it needs to go on.
+
+    `origin`, `keys` and `notes` are what was signed when it began, of which `roots` has the trees.
+    """
 
     size: int
     key: bytes
     erasures: int
+    origin: str
+    keys: str
+    notes: list[bytes]
+    roots: dict[int, bytes] = {}
     done: int = 0
     frontier: list[bytes] = []
     received: int = 0
@@ -90,15 +100,22 @@ def verify(
     raise AssertionError("one process sees one moment")
 
 
-def verify_patiently(folder: Path, state: State | None, *, rest: Callable[[State], None]) -> Report:
+def verify_patiently(
+    folder: Path,
+    state: State | None,
+    *,
+    rest: Callable[[State], None],
+    sizes: Collection[int] = (),
+) -> Report:
     """Check the log in `folder` a range at a time, and go on from `state` where there is one.
 
     `rest` is called between two ranges with nothing open for reading: it may wait, and keep the
-    state. Raises ConfigurationError when there is no log that this version can read.
+    state. Of `sizes`, the same ones each time, the report has the roots; of the signed checkpoints
+    it has the last. Raises ConfigurationError when there is no log that this version can read.
     """
     with contextlib.closing(folders.open_for_reading(folder)) as db:
         try:
-            return _Verification(db, state, rest=rest).run(None, lambda _: None)
+            return _Verification(db, state, sizes=sizes, rest=rest).run(None, lambda _: None)
         except sqlite3.DatabaseError as error:
             return _damaged(error)
 
@@ -126,12 +143,9 @@ class _Verification:
         self._report = Report()
         properties = dict(db.execute("SELECT name, value FROM property"))
         self._report.log = properties["log"]
-        self._report.origin = properties["origin"].decode(errors="replace")
-        self._report.keys = properties["keys"].decode(errors="replace")
-        self._report.notes = [
-            one for (one,) in db.execute("SELECT note FROM signed ORDER BY number")
-        ]
-        self._state = state if state is not None else self._begun()
+        self._state = state if state is not None else self._begun(properties)
+        self._report.origin, self._report.keys = self._state.origin, self._state.keys
+        self._report.notes, self._report.roots = self._state.notes, self._state.roots
         self._weights = Weights(self._state.key)
         self._check = EntryCheck(db, self._weights)
         self._tree = Tree(self._state.done, tuple(self._state.frontier))
@@ -144,9 +158,14 @@ class _Verification:
             self._stated.setdefault(said, set()).add(root)
         self._wanted = {*sizes, *sizes_of(self._report.notes)}
 
-    def _begun(self) -> State:
+    def _begun(self, properties: dict[str, bytes]) -> State:
+        origin, keys = (properties[one].decode(errors="replace") for one in ("origin", "keys"))
+        # What is signed is read before the size: it is of no larger tree.
+        last = -1 if self._patience is None else _NOTES_KEPT
+        notes = [one for (one,) in self._db.execute(_NOTES, (last,))][::-1]
         (size,) = self._db.execute("SELECT coalesce(max(entry), -1) + 1 FROM leaf").fetchone()
-        return State(size, secrets.token_bytes(KEY_BYTES), self._erasures())
+        key = secrets.token_bytes(KEY_BYTES)
+        return State(size, key, self._erasures(), origin, keys, notes)
 
     def _erasures(self) -> int:
         found: int = self._db.execute("SELECT count(*) FROM erased").fetchone()[0]

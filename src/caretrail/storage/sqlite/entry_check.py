@@ -6,6 +6,7 @@ several processes can look at several ranges.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,8 +31,6 @@ from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Entry, Kind
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from caretrail.search.record import Record
 
 FINDINGS_MAX: Final = 100
@@ -91,7 +90,9 @@ class EntryCheck:
                     self._check(received, leaf, salt, row)
             except Error as error:
                 self._add(entry, str(error))
-            except (ValueError, TypeError):
+            except sqlite3.Error:
+                raise
+            except Exception:  # What stands in a damaged row may be anything.
                 self._add(entry, "the event cannot be read")
         for missing in range(expected, min(end, expected + FINDINGS_MAX)):
             self._add(missing, "the entry is missing")

@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import zstandard
 
 from caretrail.patterns import erasure, succession
 from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key
@@ -47,6 +48,20 @@ _NOTES: Final = "SELECT note FROM signed ORDER BY number DESC LIMIT ?"
 # What a patient one has of them in its state: those of an hour each, for some days.
 _NOTES_KEPT: Final = 64
 _STATED: Final = "SELECT size, root FROM checkpoint UNION SELECT size, root FROM head"
+
+
+# What reading meets in a damaged file where no single event can be named: no text where text should
+# be, no row where one has to be, a row that says it is longer than the memory.
+_DAMAGE: Final = (
+    sqlite3.DatabaseError,
+    zstandard.ZstdError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
 
 
 class State(msgspec.Struct):
@@ -95,7 +110,7 @@ def verify(
                 except _ErasedMeanwhileError:
                     # Others see a later moment than this connection: it has to look for itself.
                     db.execute("ROLLBACK")
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             return _damaged(error)
     raise AssertionError("one process sees one moment")
 
@@ -116,13 +131,15 @@ def verify_patiently(
     with contextlib.closing(folders.open_for_reading(folder)) as db:
         try:
             return _Verification(db, state, sizes=sizes, rest=rest).run(None, lambda _: None)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             return _damaged(error)
 
 
-def _damaged(error: sqlite3.DatabaseError) -> Report:
+def _damaged(error: Exception) -> Report:
     report = Report()
-    report.add(None, f"the database file is damaged ({error})")
+    # Only SQLite's own words hold nothing out of an event.
+    said = error if isinstance(error, sqlite3.DatabaseError) else type(error).__name__
+    report.add(None, f"the database file is damaged ({said})")
     return report
 
 

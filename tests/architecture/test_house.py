@@ -84,7 +84,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
-    "witness": ("tlog", "key_file", "durable_file", "listening", "logs", *_FOUNDATION),
+    "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", *_FOUNDATION),
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
@@ -109,7 +109,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
     "fetching": ("httpx",),
-    "witness": ("uvloop",),
+    "witness": ("uvloop", "prometheus_client"),
     "verification": ("httpx",),
     "access": ("cryptography", "authlib", "joserfc", "httpx"),
     "metrics": ("prometheus_client",),

@@ -20,7 +20,7 @@ from caretrail.storage.sqlite import SqliteStorage
 from caretrail.storage.sqlite.verification import State as Ran
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.checkpoint import Checkpoint
-from caretrail.tlog.cosignature import Cosigner, CosignerAt, verifier
+from caretrail.tlog.cosignature import Cosigner, verifier
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.keys import Ed25519PrivateKey
 from caretrail.tlog.note import Note
@@ -439,11 +439,11 @@ def test_a_witness_does_not_go_back_with_a_stolen_key(home: Path) -> None:
 
 def cosigned(home: Path, tmp_path: Path) -> Path:
     """Keep a cosigned checkpoint in the log; return the policy that asks for the witness."""
-    witness = CosignerAt(Cosigner("w.test", Ed25519PrivateKey(b"w" * 32)), 1_780_000_000)
+    witness = Cosigner("w.test", Ed25519PrivateKey(b"w" * 32))
     with logs.database(home) as db:
         (data,) = db.execute("SELECT note FROM signed ORDER BY number DESC").fetchone()
         note = Note.parse(bytes(data))
-        row = (SIZE, note.add([witness.sign(note.text)]).format())
+        row = (SIZE, note.add([witness.cosign(note.text, time=1_780_000_000)]).format())
         db.execute(
             "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 1, 0, ?)", row
         )

@@ -11,7 +11,7 @@ import pytest
 from caretrail.errors import ConfigurationError, UnavailableError
 from caretrail.tlog import tile, tree
 from caretrail.tlog.checkpoint import Checkpoint, sign
-from caretrail.tlog.cosignature import Cosigner, CosignerAt
+from caretrail.tlog.cosignature import Cosigner
 from caretrail.tlog.entry import Entry
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.keys import Ed25519PrivateKey
@@ -46,7 +46,7 @@ class World:
     def __init__(self, size: int, *, origin: str = ORIGIN, key: int = 1) -> None:
         self.entries = [entry(n) for n in range(size)]
         self.signer = NoteSigner(origin, Ed25519PrivateKey(bytes([key]) * 32))
-        self.witness = CosignerAt(Cosigner("w.test", Ed25519PrivateKey(b"w" * 32)), 1_780_000_000)
+        self.witness = Cosigner("w.test", Ed25519PrivateKey(b"w" * 32))
         self.keys = KeyHistory.begin(self.signer.key).format()
         self.origin = origin
         self.asked: list[str] = []
@@ -59,7 +59,9 @@ class World:
 
     def note(self, size: int, *, cosigned: bool = False) -> bytes:
         note = sign(Checkpoint(self.origin, size, self.root(size)), [self.signer])
-        return (note.add([self.witness.sign(note.text)]) if cosigned else note).format()
+        return (
+            note.add([self.witness.cosign(note.text, time=1_780_000_000)]) if cosigned else note
+        ).format()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/log/")

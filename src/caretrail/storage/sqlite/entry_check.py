@@ -59,6 +59,13 @@ class Part(msgspec.Struct):
     terms: bytes = b""
 
 
+def join(runs: list[tuple[int, int, int]], first: int, last: int, cause: int) -> None:
+    """Add the entries from `first` to `last` that one event erased to runs before them."""
+    if runs and runs[-1][1:] == (first - 1, cause):
+        first, _, _ = runs.pop()
+    runs.append((first, last, cause))
+
+
 class EntryCheck:
     """Checks entries of one log over one connection."""
 
@@ -115,11 +122,7 @@ class EntryCheck:
         left = Entry.decode(data)
         if (left.log, left.received) != (self._identity.log, received):
             raise VerificationError("what is left of the event is not of this log or time")
-        runs = self._part.erased
-        if runs and runs[-1][1:] == (entry - 1, cause):
-            runs[-1] = (runs[-1][0], entry, cause)
-        else:
-            runs.append((entry, entry, cause))
+        join(self._part.erased, entry, entry, cause)
         if left.kind == Kind.OWN:
             raise VerificationError("the event is the log's own, and no such event can be erased")
 

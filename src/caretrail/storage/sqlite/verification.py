@@ -26,7 +26,7 @@ from caretrail.storage.bodies import shipped
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import runs, term_sums
 from caretrail.storage.sqlite.checkers import RANGE_ENTRIES, Checkers, cores
-from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part
+from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part, join
 from caretrail.storage.sqlite.report import Finding, Redacted, Report, sizes_of
 from caretrail.storage.sqlite.schema import RUN
 from caretrail.storage.sqlite.term_sums import KEY_BYTES, PRIME, Weights
@@ -272,11 +272,8 @@ class _Verification:
             self._add(*finding)
         for hour, events in part.hours.items():
             state.hours[hour] = state.hours.get(hour, 0) + events
-        for first, last, cause in part.erased:
-            if state.erased and state.erased[-1][1:] == (first - 1, cause):
-                state.erased[-1] = (state.erased[-1][0], last, cause)
-            else:
-                state.erased.append((first, last, cause))
+        for run in part.erased:
+            join(state.erased, *run)
         for number in part.numbered:
             runs.add(self._runs, *number)
         state.changes += part.changes

@@ -28,7 +28,7 @@ from caretrail.storage.sqlite import runs, term_sums
 from caretrail.storage.sqlite.checkers import RANGE_ENTRIES, Checkers, cores
 from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part, join
 from caretrail.storage.sqlite.report import Finding, Redacted, Report, sizes_of
-from caretrail.storage.sqlite.schema import RUN
+from caretrail.storage.sqlite.schema import RUN, TABLES
 from caretrail.storage.sqlite.term_sums import KEY_BYTES, PRIME, Weights
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Kind
@@ -44,6 +44,9 @@ _ALONE_ENTRIES: Final = 8 * RANGE_ENTRIES
 _LEAVES: Final = (
     "SELECT entry, received, hash FROM leaf WHERE entry >= ? AND entry < ? ORDER BY entry"
 )
+# What SQLite makes of its own (of the index, of statistics) may be another version's.
+_SCHEMA: Final = """SELECT type, name, tbl_name, sql FROM main.sqlite_master
+WHERE NOT (type = 'table' AND (name GLOB 'term_*' OR name GLOB 'sqlite_*'))"""
 _NOTES: Final = "SELECT note FROM signed ORDER BY number DESC LIMIT ?"
 # What a patient one has of them in its state: those of an hour each, for some days.
 _NOTES_KEPT: Final = 64
@@ -219,6 +222,13 @@ class _Verification:
             for (message,) in self._db.execute("PRAGMA integrity_check(10)"):
                 if message != "ok":
                     self._report.add(None, f"SQLite: {message}")
+        with contextlib.closing(sqlite3.connect(":memory:")) as made:
+            made.executescript(TABLES)
+            if {*self._db.execute(_SCHEMA)} != {*made.execute(_SCHEMA)}:
+                what = (
+                    "the tables are not those of this version: one was changed, or a trigger put in"
+                )
+                self._report.add(None, what)
         for number, data in self._db.execute("SELECT number, data FROM dictionary"):
             if data != shipped(number):
                 self._report.add(None, f"dictionary {number} is not the one of the package")

@@ -6,12 +6,17 @@ import os
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
 # Test data of others that may stand beside the checkout. Only what needs it may be skipped in CI.
 _BESIDE: Final = "../shared"
+
+# How long an example takes says more of the machine than of us.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from caretrail.evidence import verify
@@ -215,7 +215,6 @@ def test_times_that_cannot_be_are_remarked(name: str, code: str) -> None:
     assert [one.code for one in checked.remarks] == [code]
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(WHOLE) * 8 - 1))
 def test_a_flipped_bit_is_found_unless_it_says_nothing(place: int) -> None:
     flipped = bytearray(WHOLE)
@@ -225,7 +224,6 @@ def test_a_flipped_bit_is_found_unless_it_says_nothing(place: int) -> None:
         assert verify.unpack(bytes(flipped)) == verify.unpack(WHOLE)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 300), st.data())
 def test_every_range_of_every_tree_leads_to_its_root(size: int, data: st.DataObject) -> None:
     leaves = [sha256(b"%d" % n).digest() for n in range(size)]

@@ -38,6 +38,11 @@ def gateway_settings() -> str:
     return _settings("gateway", config.GatewaySettings, config.GATEWAY_PREFIX)
 
 
+def witness_settings() -> str:
+    """Return every setting of a witness."""
+    return _settings("witness", config.WitnessSettings, config.WITNESS_PREFIX)
+
+
 def _settings(command: str, kind: Any, prefix: str) -> str:
     flags = {row.name: (*row.opts, *row.secondary_opts) for row in _options(command)}
     return _table(
@@ -148,6 +153,7 @@ def clinic() -> str:
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
     "gateway-settings": gateway_settings,
+    "witness-settings": witness_settings,
     "commands": cli,
     "search-parameters": search_parameters,
     "routes": routes,

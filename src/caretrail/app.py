@@ -59,6 +59,7 @@ class Server:
             verification = background.Background(
                 settings.folder,
                 hours=settings.verify_hours,
+                store=settings.checkpoint_store,
                 on_result=self.record_verification,
             )
             self.metrics.watch(

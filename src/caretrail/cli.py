@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from caretrail import __version__, config
+from caretrail import __version__
 from caretrail.accounts import accounts
-from caretrail.config import GatewaySettings, Settings
+from caretrail.config import WITNESS_PREFIX, GatewaySettings, Settings, WitnessSettings
 from caretrail.errors import ConfigurationError, Error
 from caretrail.options import OPENING, with_settings
 
@@ -115,7 +115,7 @@ def load(
 
 
 @commands.command()
-@with_settings(*OPENING, "worm_folder")
+@with_settings(*OPENING, "timestamp_url", "timestamp_certificates", "worm_folder")
 def export(
     settings: Settings,
     out: Annotated[
@@ -183,6 +183,12 @@ def verify(
     policy: Annotated[
         Path | None, typer.Option(help="A C2SP tlog-policy file: the keys that you trust.")
     ] = None,
+    tsa: Annotated[
+        Path | None,
+        typer.Option(
+            help="A bundle's time stamps: certificates of authorities that you trust (PEM)."
+        ),
+    ] = None,
     checkpoint_store: Annotated[
         Path | None,
         typer.Option(help="A folder's checkpoint store (default: beside it, if it is there)."),
@@ -209,6 +215,7 @@ def verify(
         task = bar.add_task("entries", total=None)
         looking = Looking(
             policy=policy,
+            tsa=tsa,
             store=checkpoint_store,
             memory=state,
             token=token_file,
@@ -333,64 +340,18 @@ def rotate_key(
 
 
 @commands.command()
+@with_settings(of=WitnessSettings)
 def witness(
-    data: Annotated[
-        Path, typer.Option(envvar="CARETRAIL_WITNESS_DATA", help="Where its key and state are.")
-    ] = Path("caretrail-witness"),
-    host: Annotated[
-        str, typer.Option(envvar="CARETRAIL_WITNESS_HOST", help="The address to listen on.")
-    ] = "127.0.0.1",
-    port: Annotated[
-        int,
-        typer.Option(
-            envvar="CARETRAIL_WITNESS_PORT", help="The port to listen on; 0 takes a free one."
-        ),
-    ] = 8090,
-    name: Annotated[
-        str,
-        typer.Option(
-            envvar="CARETRAIL_WITNESS_NAME",
-            help="Its name, given at the first start and then kept.",
-        ),
-    ] = "",
+    settings: WitnessSettings,
     log: Annotated[
         list[str] | None, typer.Option(help="The verifier key of a log to cosign; repeatable.")
     ] = None,
-    logs: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="CARETRAIL_WITNESS_LOGS",
-            help="A file of such keys, one a line; read again when it changes.",
-        ),
-    ] = None,
-    public_url: Annotated[
-        str,
-        typer.Option(
-            envvar="CARETRAIL_WITNESS_PUBLIC_URL",
-            help="The address of this witness as logs see it (behind a proxy).",
-        ),
-    ] = "",
-    log_level: Annotated[
-        str,
-        typer.Option(envvar="CARETRAIL_WITNESS_LOG_LEVEL", help=config.help_of("log_level")),
-    ] = "info",
 ) -> None:
     """Run a witness: it cosigns a log's checkpoints as long as each continues the last."""
     from caretrail.witness import server
 
-    passphrase = os.environ.get("CARETRAIL_WITNESS_PASSPHRASE")
-    settings = server.WitnessSettings(
-        data=data,
-        host=host,
-        port=port,
-        name=name,
-        logs=tuple(log or ()),
-        logs_file=logs,
-        public_url=public_url,
-        log_level=log_level,
-        passphrase=None if passphrase is None else passphrase.encode(),
-    )
-    server.run(settings, say=_say)
+    passphrase = os.environ.get(f"{WITNESS_PREFIX}PASSPHRASE", "").encode()
+    server.run(settings, log or [], passphrase=passphrase or None, say=_say)
 
 
 @commands.command()

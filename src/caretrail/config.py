@@ -214,6 +214,7 @@ class Settings:
 
 
 GATEWAY_PREFIX: Final = "CARETRAIL_GATEWAY_"
+WITNESS_PREFIX: Final = "CARETRAIL_WITNESS_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +306,46 @@ class GatewaySettings:
         return tuple(one for one in parts if one)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessSettings:
+    """What can be set of a witness, by flags, `CARETRAIL_WITNESS_*` and a file."""
+
+    data: Path = field(
+        default=Path("caretrail-witness"), metadata={"help": "Where its key and state are."}
+    )
+    host: str = field(default="127.0.0.1", metadata={"help": "The address to listen on."})
+    port: int = field(default=8090, metadata={"help": "The port to listen on; 0 takes a free one."})
+    name: str = field(
+        default="", metadata={"help": "Its name, given at the first start and then kept."}
+    )
+    logs: Path | None = field(
+        default=None,
+        metadata={
+            "help": "A file of verifier keys of logs, one a line; read again when it changes."
+        },
+    )
+    public_url: str = field(
+        default="",
+        metadata={"help": "The address of this witness as logs see it (behind a proxy)."},
+    )
+    sign_ml_dsa: bool = field(
+        default=False, metadata={"help": "Cosign with ML-DSA-44, too, by a second key."}
+    )
+    log_level: str = field(
+        default="info", metadata={"help": "What is logged: debug, info, warning or error."}
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, before anything is opened."""
+        if not 0 <= self.port <= 65_535:
+            raise ConfigurationError("--port is a number from 0 to 65535")
+        if self.log_level not in _LEVELS:
+            raise ConfigurationError("--log-level is debug, info, warning or error")
+
+
+AnySettings = Settings | GatewaySettings | WitnessSettings
+
+
 def content(path: Path) -> bytes:
     """Return what is in a file that was named; raises ConfigurationError when it cannot be read."""
     try:
@@ -344,8 +385,20 @@ def load_gateway(
     return GatewaySettings(**found)
 
 
+def load_witness(
+    flags: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str],
+    file: Path | None = None,
+    defaults: Mapping[str, Any] = {},
+) -> WitnessSettings:
+    """Return the settings of a witness, as `load` does."""
+    found = _found(WitnessSettings, WITNESS_PREFIX, flags, environment, file, defaults)
+    return WitnessSettings(**found)
+
+
 def _found(
-    kind: type[Settings | GatewaySettings],
+    kind: type[AnySettings],
     prefix: str,
     flags: Mapping[str, Any],
     environment: Mapping[str, str],
@@ -391,19 +444,19 @@ def _truth(text: str) -> bool:
     raise ValueError("neither true nor false")
 
 
-def type_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> type:
+def type_of(name: str, kind: type[AnySettings] = Settings) -> type:
     """Return what a setting's values are: a bool, an int, a str or a Path."""
     (row,) = (row for row in fields(kind) if row.name == name)
     return Path if "Path" in str(row.type) else type(row.default)
 
 
-def default_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> Any:
+def default_of(name: str, kind: type[AnySettings] = Settings) -> Any:
     """Return what a setting is where nobody says anything."""
     (value,) = (row.default for row in fields(kind) if row.name == name)
     return value
 
 
-def help_of(name: str, kind: type[Settings | GatewaySettings] = Settings) -> str:
+def help_of(name: str, kind: type[AnySettings] = Settings) -> str:
     """Return what a setting is for."""
     (text,) = (row.metadata["help"] for row in fields(kind) if row.name == name)
     return str(text)

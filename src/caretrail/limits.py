@@ -164,6 +164,8 @@ EXPORT_PORTION_ENTRIES: Final = 500
 EXPORT_PAGE_SECONDS_MAX: Final = 60.0
 # A checkpoint over the export's own event takes a fraction of a second, a quorum of witnesses a few.
 EXPORT_CHECKPOINT_SECONDS_MAX: Final = 30.0
+# Most authorities stamp within a second; an export without a stamp is better than none.
+EXPORT_STAMP_SECONDS_MAX: Final = 10.0
 # People and devices of one report.
 EXPORT_SUBJECTS_MAX: Final = 20
 EXPORT_SUBJECT_CHARACTERS_MAX: Final = 1_000

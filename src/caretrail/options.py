@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from caretrail import config
-from caretrail.config import GatewaySettings, Settings
+from caretrail.config import AnySettings, GatewaySettings, Settings, WitnessSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 _KEYWORD: Final = inspect.Parameter.KEYWORD_ONLY
+_LOADERS: Final[dict[type[AnySettings], Callable[..., AnySettings]]] = {
+    Settings: config.load,
+    GatewaySettings: config.load_gateway,
+    WitnessSettings: config.load_witness,
+}
 # What a command needs that opens a log to write to it.
 OPENING: Final = (
     "data",
@@ -34,13 +40,13 @@ OPENING: Final = (
 
 
 def with_settings(
-    *names: str, of: type[Settings | GatewaySettings] = Settings, **defaults: Any
+    *names: str, of: type[AnySettings] = Settings, **defaults: Any
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each of these settings (for all without any), and `--config`.
 
     The command gets them as `settings`. `defaults` stand where nobody else says anything.
     """
-    load = config.load if of is Settings else config.load_gateway
+    load = _LOADERS[of]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
@@ -75,7 +81,7 @@ def with_settings(
     return decorate
 
 
-def _option(name: str, of: type[Settings | GatewaySettings]) -> inspect.Parameter:
+def _option(name: str, of: type[AnySettings]) -> inspect.Parameter:
     kind = config.type_of(name, of)
     text = config.help_of(name, of)
     flag = f"--{name.replace('_', '-')}"

@@ -132,12 +132,19 @@ def outcome(response: httpx.Response) -> dict[str, Any]:
 class Published(Arr):
     """An Arr that signs and exports, opened as the server opens it."""
 
-    def __init__(self, folder: Path, *, seconds_kept: float = 60.0, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        seconds_kept: float = 60.0,
+        witness_policy: Path | None = None,
+        **settings: Any,
+    ) -> None:
         self.runner = asyncio.Runner()
         self.folder = folder / "data"
-        self._opening = opening.opened(Settings(data=self.folder))
+        self._opening = opening.opened(Settings(data=self.folder, witness_policy=witness_policy))
         log = self.runner.run(self._opening.__aenter__())
-        self.repository = log.repository
+        self.repository, self.publisher = log.repository, log.publisher
         self.exports = self.runner.run(self._made(log, seconds_kept))
         self.service = Service(
             log.repository,

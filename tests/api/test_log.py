@@ -20,8 +20,7 @@ from caretrail.tlog.proof_file import ProofFile
 from caretrail.tlog.prover import Prover
 from caretrail.tlog.tile import Bundle, Tile
 from caretrail.tlog.tree import leaf_hash
-from tests.api.arr import Arr, event, now, outcome
-from tests.api.signed import SignedArr
+from tests.api.arr import Arr, Published, event, now, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +32,8 @@ COUNT = 300
 
 
 @pytest.fixture(scope="module")
-def arr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignedArr]:
-    made = SignedArr(tmp_path_factory.mktemp("arr"))
+def arr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    made = Published(tmp_path_factory.mktemp("arr"))
     for start in range(0, COUNT, 100):
         entries = [{"resource": event(recorded=now(), id=f"e{start + n}")} for n in range(100)]
         answer = made.post("/fhir", {"resourceType": "Bundle", "type": "batch", "entry": entries})
@@ -43,7 +42,7 @@ def arr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SignedArr]:
     made.close()
 
 
-def checkpoint(arr: SignedArr) -> Checkpoint:
+def checkpoint(arr: Published) -> Checkpoint:
     """Return the log's checkpoint, once it covers what was posted, and see that it is signed."""
     assert arr.publisher is not None
     arr.runner.run(arr.publisher.covering(COUNT, cosigned=False, seconds=5))
@@ -57,7 +56,7 @@ def checkpoint(arr: SignedArr) -> Checkpoint:
 class Served:
     """The tiles as they come over HTTP."""
 
-    def __init__(self, arr: SignedArr) -> None:
+    def __init__(self, arr: Published) -> None:
         self.arr = arr
 
     def hashes(self, asked: Tile) -> bytes:
@@ -67,13 +66,13 @@ class Served:
         return answer.content
 
 
-def test_the_tiles_make_the_root_of_the_checkpoint(arr: SignedArr) -> None:
+def test_the_tiles_make_the_root_of_the_checkpoint(arr: Published) -> None:
     signed = checkpoint(arr)
     assert signed.size > COUNT
     assert Prover(Served(arr)).root(signed.size) == signed.root
 
 
-def test_the_entries_are_those_whose_hashes_are_in_the_tiles(arr: SignedArr) -> None:
+def test_the_entries_are_those_whose_hashes_are_in_the_tiles(arr: Published) -> None:
     signed = checkpoint(arr)
     found: list[bytes] = []
     for bundle in tile.bundles(signed.size):
@@ -92,7 +91,7 @@ def test_the_entries_are_those_whose_hashes_are_in_the_tiles(arr: SignedArr) -> 
         "tile/entries/999", "tile/0/00a", "tile",
     ],
 )  # fmt: skip
-def test_what_the_signed_tree_does_not_have_is_not_there(path: str, arr: SignedArr) -> None:
+def test_what_the_signed_tree_does_not_have_is_not_there(path: str, arr: Published) -> None:
     checkpoint(arr)
     assert arr.get(f"/log/{path}").status_code == 404
 
@@ -104,7 +103,7 @@ def test_what_the_signed_tree_does_not_have_is_not_there(path: str, arr: SignedA
 def test_the_deployment_says_what_everybody_may_read(
     access: str, statuses: tuple[int, ...], tmp_path: Path
 ) -> None:
-    arr = SignedArr(tmp_path, log_access=access)
+    arr = Published(tmp_path, log_access=access)
     try:
         paths = ("/log/checkpoint", f"/log/{Tile(0, 0, 1).path()}", f"/log/{Bundle(0, 1).path()}")
         found = tuple(arr.request("GET", path, token="").status_code for path in paths)
@@ -114,12 +113,12 @@ def test_the_deployment_says_what_everybody_may_read(
         arr.close()
 
 
-def policy(arr: SignedArr) -> Policy:
+def policy(arr: Published) -> Policy:
     key = KeyHistory.parse(arr.repository._storage.keys).periods[0].keys[0]
     return Policy.parse(f"log {key.format()}\nquorum none\n".encode())
 
 
-def test_an_event_proves_that_it_is_in_the_log(arr: SignedArr) -> None:
+def test_an_event_proves_that_it_is_in_the_log(arr: Published) -> None:
     checkpoint(arr)
     listed = arr.get("/fhir/AuditEvent?_count=3&_sort=-_lastUpdated").json()["entry"]
     for row in listed:
@@ -153,7 +152,7 @@ def parameters(answer: Any) -> dict[str, Any]:
     }
 
 
-def test_a_receipt_comes_with_the_answer(arr: SignedArr) -> None:
+def test_a_receipt_comes_with_the_answer(arr: Published) -> None:
     answer = arr.record(event(recorded=now(), id="receipt-1"), prefer="caretrail-receipt")
     assert answer.status_code == 201
     assert answer.headers["preference-applied"] == "caretrail-receipt"
@@ -163,7 +162,7 @@ def test_a_receipt_comes_with_the_answer(arr: SignedArr) -> None:
     assert said.keys() == {"origin", "index", "entry"}
 
 
-def test_a_receipt_that_waits_has_its_proof(arr: SignedArr) -> None:
+def test_a_receipt_that_waits_has_its_proof(arr: Published) -> None:
     answer = arr.record(event(recorded=now(), id="receipt-2"), prefer="caretrail-receipt=wait")
     said = parameters(answer)
     file = ProofFile.parse(said["proof"].encode())
@@ -177,7 +176,7 @@ def test_a_receipt_that_waits_too_long_comes_without_proof(
 ) -> None:
     """A policy with a witness that nobody answers for: no cosigned checkpoint will come."""
     monkeypatch.setattr(proofs_of_events, "RECEIPT_SECONDS_MAX", 0.2)
-    arr = SignedArr(tmp_path, witness_policy=_lonely_policy(tmp_path))
+    arr = Published(tmp_path, witness_policy=_lonely_policy(tmp_path))
     try:
         said = parameters(arr.record(event(recorded=now()), prefer="caretrail-receipt=wait"))
         assert "proof" not in said
@@ -213,7 +212,7 @@ def numbered(number: int) -> bytes:
 
 
 def test_numbers_that_never_came_are_told(tmp_path: Path) -> None:
-    arr = SignedArr(tmp_path)
+    arr = Published(tmp_path)
     try:
         assert arr.get("/fhir/AuditEvent/$gaps").json() == {"resourceType": "Parameters"}
         for number in (5, 6, 9, 1, 12, 7):
@@ -234,7 +233,7 @@ def test_numbers_that_never_came_are_told(tmp_path: Path) -> None:
 
 
 def test_what_was_refused_can_be_looked_at(tmp_path: Path) -> None:
-    arr = SignedArr(tmp_path)
+    arr = Published(tmp_path)
     try:
         assert arr.get("/fhir/AuditEvent/$quarantine").json() == {"resourceType": "Parameters"}
         bad = event(recorded="yesterday")

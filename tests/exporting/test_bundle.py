@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -9,9 +10,12 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography.x509 import load_pem_x509_certificates
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from caretrail import opening
+from caretrail.config import Settings
 from caretrail.errors import (
     ConfigurationError,
     ConflictError,
@@ -37,14 +41,18 @@ from tests.exporting.world import (
     disclosed,
     erase,
     exports,
+    fill,
     found,
     members,
     rows,
     search,
     within,
 )
+from tests.publisher.answering import NEVER, answering, http
+from tests.publisher.authority import Authority, needs_openssl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from caretrail.opening import Opened
@@ -356,6 +364,58 @@ def test_a_subject_may_be_an_identifier_or_an_address(tmp_path: Path) -> None:
     names = {row["subject"] for row in rows(made, "subjects.ndjson")}
     assert {"patient\nPatient/p1", "agent\nurn:oid:1.2|77", "agent\n|5"} <= names
     assert len(disclosed(made)) == 9
+
+
+def stamped_by(
+    answer: Callable[[bytes], bytes], authority: Authority, folder: Path
+) -> tuple[bytes, Note]:
+    """Return the bundle of a log that asks this authority, and the checkpoint in it."""
+    (folder / "tsa.pem").write_bytes(authority.root + authority.own)
+
+    async def run() -> bytes:
+        async with answering(answer) as url:
+            settings = Settings(
+                data=folder / "data",
+                timestamp_url=url,
+                timestamp_certificates=folder / "tsa.pem",
+                worm_folder=folder / "worm",
+            )
+            async with opening.opened(settings) as log:
+                await fill(log, 20)
+                return await cut(log, P1, folder)
+
+    made = asyncio.run(run())
+    return made, Note.parse(members(made)["checkpoint"])
+
+
+@needs_openssl
+def test_an_export_is_time_stamped_at_once(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "tsa")
+    made, note = stamped_by(
+        lambda query: http(200, authority.reply(query), media="application/timestamp-reply"),
+        authority,
+        tmp_path,
+    )
+    check = verify.Check(made, tsa=load_pem_x509_certificates(authority.own))
+    assert check.holds(), [vars(one) for one in check.findings]
+    (found,) = verify.machine(check)["timestamps"]
+    assert found["by"] == "CN=authority"
+    assert "time-stamp" not in verify.machine(check)["selection"]
+    kept = WriteOnceFolder(tmp_path / "worm").stamp_of(note)
+    assert kept == members(made)[found["file"]]
+
+
+@needs_openssl
+@pytest.mark.parametrize("answer", [http(500), NEVER], ids=["an error", "no answer"])
+def test_an_export_without_a_time_stamp_says_so(
+    tmp_path: Path, answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("caretrail.exporting.bundle.EXPORT_STAMP_SECONDS_MAX", 0.2)
+    made, _ = stamped_by(lambda _: answer, Authority(tmp_path / "tsa"), tmp_path)
+    facts = verify.machine(checked(made))
+    assert facts["holds"]
+    assert facts["timestamps"] == []
+    assert facts["selection"]["time-stamp"].startswith("none: ")
 
 
 def test_a_time_stamp_is_taken_only_with_its_own_checkpoint(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ TAMPERINGS = {
     "a checkpoint is changed": ("UPDATE checkpoint SET root = zeroblob(32)", SIZE - 1),
     "a dictionary is changed": ("UPDATE dictionary SET data = zeroblob(1000)", 0),
     "the log's id is changed": ("UPDATE property SET value = zeroblob(16) WHERE name = 'log'", 0),
+    "a trigger is put in": ("CREATE TRIGGER quiet AFTER INSERT ON event BEGIN DELETE FROM event WHERE entry = new.entry; END", None),
+    "a rule of a table is changed": ("PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = replace(sql, 'one = 1', 'one > 0') WHERE name = 'head'", None),
     "the key of the tags is changed": ("UPDATE property SET value = zeroblob(32) WHERE name = 'tag-key'", 0),
 }  # fmt: skip
 

@@ -129,7 +129,8 @@ def test_a_log_signs_and_everybody_with_its_key_can_check() -> None:
 
 def test_a_log_may_sign_with_a_second_key_against_quantum_computers() -> None:
     second = Cosigner(ORIGIN, MLDSA44PrivateKey(b"3" * 32))
-    note = Note.parse(sign(CHECKPOINT, [LOG, second.at(1_700_000_000)]).format())
+    note = sign(CHECKPOINT, [LOG]).add([second.cosign(TEXT, time=1_700_000_000)])
+    note = Note.parse(note.format())
     for keys in ([LOG.key], [second.key], [LOG.key, second.key]):
         opened = SignedCheckpoint.open(note, [verifier(key) for key in keys])
         assert len(opened.verified) == len(keys)

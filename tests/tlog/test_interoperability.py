@@ -50,8 +50,8 @@ def theirs(*, index: int, size: int, **changed: Any) -> TransparencyLogEntry:
     """Return our proof of one entry as the Sigstore client reads it."""
     prover = Prover(Folder(LEAVES))
     root = prover.root(size)
-    note = sign(Checkpoint(ORIGIN, size, root), [LOG, SECOND.at(1_700_000_000)])
-    note = note.add([WITNESS.cosign(note.text, time=1_700_000_000)])
+    note = sign(Checkpoint(ORIGIN, size, root), [LOG])
+    note = note.add([one.cosign(note.text, time=1_700_000_000) for one in (SECOND, WITNESS)])
     named = f"{ORIGIN}\n".encode() + b"\1" + LOG.key.public
     proof = {
         "logIndex": str(index),

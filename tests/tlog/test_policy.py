@@ -210,3 +210,14 @@ SAME_WITNESS = VerifierKey("renamed", 4, COSIGNERS[0].key.public).format()
 def test_a_policy_that_breaks_a_rule_is_refused_with_its_line(text: str, reason: str) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         policy(text)
+
+
+@pytest.mark.parametrize(
+    "text", [EXAMPLE, "quorum none\n", "witness \udcff " + KEYS[0] + "\nquorum none\n"]
+)
+def test_a_policy_that_is_written_says_what_was_read(text: str) -> None:
+    read = Policy.parse(text.encode(errors="surrogateescape"))
+    written = read.format()
+    assert Policy.parse(written) == read
+    assert Policy.parse(written).format() == written
+    assert b"#" not in written

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from typer.testing import CliRunner
 
 from caretrail.cli import commands
+from caretrail.errors import ConfigurationError
 from tests.evidence import maker
+from tests.evidence.test_stamps import stamped
+from tests.publisher.authority import Authority, needs_openssl
 from tests.verification import logs
 
 if TYPE_CHECKING:
@@ -47,3 +50,19 @@ def test_a_bundle_is_judged_by_its_own_verifier(tmp_path: Path) -> None:
     assert json.loads(run(str(bundle), "--policy", str(policy), "--json").stdout)["holds"]
     policy.write_text("quorum none\n")
     assert run(str(bundle), "--policy", str(policy)).exit_code == 1
+
+
+@needs_openssl
+def test_who_made_a_bundles_time_stamps_is_checked_on_request(tmp_path: Path) -> None:
+    authority, world = Authority(tmp_path / "tsa"), maker.World()
+    bundle, own, root = (tmp_path / name for name in ("evidence.zip", "own.pem", "root.pem"))
+    own.write_bytes(authority.own)
+    root.write_bytes(authority.root)
+    stamps = {"a.tsr": stamped(authority, world.checkpoint())}
+    bundle.write_bytes(world.resigned(world.members(world.evidence(timestamps=stamps))))
+    good = run(str(bundle), "--tsa", str(own))
+    assert (good.exit_code, "by CN=authority" in good.stdout) == (0, True), good.stdout
+    bad = run(str(bundle), "--tsa", str(root))
+    assert (bad.exit_code, "not signed by an authority" in bad.stdout) == (1, True)
+    none = run(str(bundle), "--tsa", str(bundle))
+    assert isinstance(none.exception, ConfigurationError)

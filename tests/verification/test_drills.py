@@ -10,20 +10,23 @@ import asyncio
 import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from caretrail import opening
 from caretrail.errors import ConfigurationError, ConflictError
 from caretrail.publisher.checkpoint_store import CheckpointStore
 from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.sqlite.verification import State as Ran
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.checkpoint import Checkpoint
-from caretrail.tlog.cosignature import Cosigner, CosignerAt, verifier
+from caretrail.tlog.cosignature import Cosigner, verifier
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.keys import Ed25519PrivateKey
 from caretrail.tlog.note import Note
 from caretrail.tlog.tree import Tree
 from caretrail.tlog.witness import Request, State, decide
+from caretrail.verification import background
 from caretrail.verification import folder as folder_report
 from caretrail.verification.folder import Verdict, verify_folder
 from tests.storage import world
@@ -242,6 +245,33 @@ def test_verify_finds_and_names_it_when(name: str, home: Path) -> None:
     attack(home)
     findings = found(home)
     assert any(said in one.what for one in findings), findings
+    # The server beside its own work finds it as well.
+    patient = background.check(home / "log", background.begun(home / "log"), rest=lambda _: None)
+    assert any(said in one.what for one in patient.findings), patient.findings
+
+
+def test_a_run_in_the_background_judges_what_was_signed_when_it_began(home: Path) -> None:
+    """It is cut off, the log grows, its key is handed over, and the run goes on."""
+    states: list[bytes] = []
+    logs.grow(home, 2_100, seed=3)
+    saved = background.begun(home / "log")
+
+    def cut(state: Ran) -> None:
+        states.append(msgspec.json.encode(state))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        background.check(home / "log", saved, rest=cut)
+    asyncio.run(opening.rotate_key(logs.settings(home), home / "next.pem"))
+    logs.grow(home, 20, seed=4)
+    saved.state = msgspec.json.decode(states[0], type=Ran)
+    assert 0 < saved.state.done < saved.state.size
+    report = background.check(home / "log", saved, rest=lambda _: None)
+    assert report.findings == []
+    assert report.notes
+    again = background.check(home / "log", background.begun(home / "log"), rest=lambda _: None)
+    assert again.findings == []
+    assert again.keys != report.keys
 
 
 def test_yesterdays_backup_does_not_start_and_is_named(home: Path, tmp_path: Path) -> None:
@@ -409,11 +439,11 @@ def test_a_witness_does_not_go_back_with_a_stolen_key(home: Path) -> None:
 
 def cosigned(home: Path, tmp_path: Path) -> Path:
     """Keep a cosigned checkpoint in the log; return the policy that asks for the witness."""
-    witness = CosignerAt(Cosigner("w.test", Ed25519PrivateKey(b"w" * 32)), 1_780_000_000)
+    witness = Cosigner("w.test", Ed25519PrivateKey(b"w" * 32))
     with logs.database(home) as db:
         (data,) = db.execute("SELECT note FROM signed ORDER BY number DESC").fetchone()
         note = Note.parse(bytes(data))
-        row = (SIZE, note.add([witness.sign(note.text)]).format())
+        row = (SIZE, note.add([witness.cosign(note.text, time=1_780_000_000)]).format())
         db.execute(
             "INSERT INTO signed(size, at, cosigned, stays, note) VALUES (?, 0, 1, 0, ?)", row
         )

@@ -11,13 +11,13 @@ import pytest
 from caretrail.errors import ConfigurationError, UnavailableError
 from caretrail.tlog import tile, tree
 from caretrail.tlog.checkpoint import Checkpoint, sign
-from caretrail.tlog.cosignature import Cosigner, CosignerAt
+from caretrail.tlog.cosignature import Cosigner
 from caretrail.tlog.entry import Entry
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.keys import Ed25519PrivateKey
 from caretrail.tlog.note import NoteSigner
 from caretrail.tlog.policy import Policy
-from caretrail.tlog.tile import Bundle
+from caretrail.tlog.tile import Bundle, Tile
 from caretrail.tlog.tree import Tree
 from caretrail.verification import remote
 from caretrail.verification.remote import Seen, verify_url
@@ -46,7 +46,7 @@ class World:
     def __init__(self, size: int, *, origin: str = ORIGIN, key: int = 1) -> None:
         self.entries = [entry(n) for n in range(size)]
         self.signer = NoteSigner(origin, Ed25519PrivateKey(bytes([key]) * 32))
-        self.witness = CosignerAt(Cosigner("w.test", Ed25519PrivateKey(b"w" * 32)), 1_780_000_000)
+        self.witness = Cosigner("w.test", Ed25519PrivateKey(b"w" * 32))
         self.keys = KeyHistory.begin(self.signer.key).format()
         self.origin = origin
         self.asked: list[str] = []
@@ -59,7 +59,9 @@ class World:
 
     def note(self, size: int, *, cosigned: bool = False) -> bytes:
         note = sign(Checkpoint(self.origin, size, self.root(size)), [self.signer])
-        return (note.add([self.witness.sign(note.text)]) if cosigned else note).format()
+        return (
+            note.add([self.witness.cosign(note.text, time=1_780_000_000)]) if cosigned else note
+        ).format()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/log/")
@@ -72,10 +74,17 @@ class World:
         if path == "keys":
             return answer(self.keys.encode())
         named = tile.parse(path)
-        part = self.entries[named.n * 256 : named.n * 256 + named.width]
         if isinstance(named, Bundle):
+            part = self.entries[named.n * 256 : named.n * 256 + named.width]
             return answer(tile.encode_entries(part))
-        return answer(b"".join(map(tree.leaf_hash, part)))
+        return answer(b"".join(self.hashes(named)))
+
+    def hashes(self, one: Tile) -> list[bytes]:
+        """Return the hashes of a tile: each is the root over its leaves (RFC 9162, 2.1.1)."""
+        width = 256**one.tier
+        places = range(one.n * 256, one.n * 256 + one.width)
+        spans = [self.entries[place * width : (place + 1) * width] for place in places]
+        return [tree.append(Tree(), map(tree.leaf_hash, span))[0].root() for span in spans]
 
     def policy(self) -> Policy:
         lines = f"log {self.signer.key.format()}\nwitness w {self.witness.key.format()}\nquorum w\n"
@@ -185,6 +194,49 @@ def test_an_entry_that_is_not_its_leafs_is_named() -> None:
 
     assert "entry 256 is not what its leaf" in look(Lying(300), entries=True).findings[0]
     assert look(Lying(300)).findings == []
+
+
+class Upper(World):
+    """A log with a wrong hash in one tile above the leaves."""
+
+    wrong = Tile(9, 0), 0  # There is none.
+
+    def hashes(self, one: Tile) -> list[bytes]:
+        found, ((tier, n, _), at) = super().hashes(one), self.wrong
+        if (one.tier, one.n) == (tier, n):
+            found[at] = tree.leaf_hash(b"another")
+        return found
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ((Tile(1, 0), 0), "tile/1/000"),
+        ((Tile(1, 0), 255), "tile/1/000"),
+        ((Tile(1, 1), 2), "tile/1/001.p/3"),
+        ((Tile(2, 0), 0), "tile/2/000.p/1"),
+    ],
+)
+def test_a_wrong_tile_above_the_leaves_is_named(
+    wrong: tuple[Tile, int], path: str, tmp_path: Path
+) -> None:
+    world = Upper(65_536 + 3 * 256 + 9)
+    assert look(world, tmp_path / "state").findings == []
+    world.wrong = wrong
+    (said,) = look(world).findings
+    assert said.startswith(f"{path} is not what its leaves give")
+    # Who has read the leaves before still sees the tiles at the edge, as far as they are known.
+    world.entries += [entry(n) for n in range(len(world.entries), len(world.entries) + 256)]
+    again = look(world, tmp_path / "state").findings
+    assert bool(again) is (wrong[0] != Tile(1, 0))
+
+
+def test_tiles_above_the_leaves_are_compared_over_several_looks(tmp_path: Path) -> None:
+    world = Upper(0)
+    for size in (1, 300, 512, 700, 255 * 256, 256 * 256, 256 * 256 + 1, 257 * 256):
+        world.entries += [entry(n) for n in range(len(world.entries), size)]
+        assert look(world, tmp_path / "state").findings == [], size
+    assert {"tile/1/000", "tile/2/000.p/1", "tile/1/001.p/1"} <= {*world.asked}
 
 
 def test_a_log_that_gives_no_answer_is_no_finding() -> None:

@@ -7,26 +7,34 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from caretrail.config import WitnessSettings
 from caretrail.errors import ConfigurationError, StoreError, UnavailableError
 from caretrail.tlog.cosignature import time_of
 from caretrail.tlog.note import Note, parse_signatures
+from caretrail.tlog.policy import Policy
 from caretrail.tlog.witness import Request, monitoring_path
-from caretrail.witness.server import STATE_FILE, WitnessSettings, opened
+from caretrail.witness.server import STATE_FILE, opened
 from caretrail.witness.state_store import StateStore
 from tests.publisher.log import ORIGIN, Log
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from caretrail.witness.cosigning import Answer, Witness
 
 NOW = 1_700_000_000
 
 
-def settings(folder: Path, log: Log) -> WitnessSettings:
-    return WitnessSettings(data=folder / "data", name="w.example/w", logs=(log.vkey,))
+def started(
+    folder: Path, *logs: Log, clock: Callable[[], float], **others: Any
+) -> AbstractContextManager[Witness]:
+    settings = WitnessSettings(data=folder / "data", name="w.example/w", **others)
+    return opened(settings, [log.vkey for log in logs], clock=clock)
 
 
 def ask(witness: Witness, log: Log, old: int, new: int) -> Answer:
@@ -44,7 +52,7 @@ def signed_at(answer: Answer) -> int:
 
 def test_no_cosignature_is_earlier_than_the_one_before(tmp_path: Path) -> None:
     log, now = Log(tmp_path, size=9), [float(NOW)]
-    with opened(settings(tmp_path, log), clock=lambda: now[0]) as witness:
+    with started(tmp_path, log, clock=lambda: now[0]) as witness:
         assert signed_at(ask(witness, log, 0, 1)) == NOW
         # Set right by some seconds: it waits for itself.
         now[0] = NOW - 200.5
@@ -54,7 +62,7 @@ def test_no_cosignature_is_earlier_than_the_one_before(tmp_path: Path) -> None:
         assert signed_at(ask(witness, log, 2, 3)) == NOW + 7
     # Wrong by a year, also after a restart: nothing is vouched for, and nothing is stored.
     now[0] = NOW - 365 * 86_400
-    with opened(settings(tmp_path, log), clock=lambda: now[0]) as witness:
+    with started(tmp_path, log, clock=lambda: now[0]) as witness:
         with pytest.raises(UnavailableError, match="clock"):
             ask(witness, log, 3, 4)
         assert "clock" in witness.health()
@@ -66,8 +74,7 @@ def test_no_cosignature_is_earlier_than_the_one_before(tmp_path: Path) -> None:
 def test_the_clock_is_one_for_all_logs(tmp_path: Path) -> None:
     one, other = Log(tmp_path, size=3), Log(tmp_path, origin="other.example/log", size=3)
     now = [NOW]
-    both = WitnessSettings(data=tmp_path / "data", name="w.example/w", logs=(one.vkey, other.vkey))
-    with opened(both, clock=lambda: now[0]) as witness:
+    with started(tmp_path, one, other, clock=lambda: now[0]) as witness:
         assert signed_at(ask(witness, one, 0, 1)) == NOW
         now[0] -= 10
         assert signed_at(ask(witness, other, 0, 2)) == NOW
@@ -80,11 +87,11 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from tests.publisher.log import Log
-from tests.witness.test_cosigning import NOW, ask, opened, settings
+from tests.witness.test_cosigning import NOW, ask, started
 
 folder = Path(sys.argv[1])
 log = Log(folder, size=9)
-with opened(settings(folder, log), clock=lambda: NOW) as witness:
+with started(folder, log, clock=lambda: NOW) as witness:
     assert ask(witness, log, 0, 5).status == 200
     os.kill(os.getpid(), signal.SIGKILL)  # Before anybody has got the answer.
 """
@@ -96,7 +103,7 @@ def test_an_answer_that_was_lost_is_given_again(tmp_path: Path) -> None:
     )
     assert done.returncode == -9
     log = Log(tmp_path, size=9)
-    with opened(settings(tmp_path, log), clock=lambda: NOW + 1) as witness:
+    with started(tmp_path, log, clock=lambda: NOW + 1) as witness:
         assert ask(witness, log, 0, 5).body == b"5\n"
         assert signed_at(ask(witness, log, 5, 5)) == NOW + 1
         assert ask(witness, log, 5, 9).status == 200
@@ -105,8 +112,8 @@ def test_an_answer_that_was_lost_is_given_again(tmp_path: Path) -> None:
 def test_two_processes_on_one_state_are_one_witness(tmp_path: Path) -> None:
     log = Log(tmp_path, size=9)
     with (
-        opened(settings(tmp_path, log), clock=lambda: NOW) as first,
-        opened(settings(tmp_path, log), clock=lambda: NOW) as second,
+        started(tmp_path, log, clock=lambda: NOW) as first,
+        started(tmp_path, log, clock=lambda: NOW) as second,
     ):
         assert ask(first, log, 0, 3).status == 200
         assert ask(second, log, 0, 5).body == b"3\n"
@@ -116,7 +123,7 @@ def test_two_processes_on_one_state_are_one_witness(tmp_path: Path) -> None:
 
 def test_a_disk_that_cannot_be_written_costs_the_answer_and_not_the_state(tmp_path: Path) -> None:
     log = Log(tmp_path, size=9)
-    with opened(settings(tmp_path, log), clock=lambda: NOW) as witness:
+    with started(tmp_path, log, clock=lambda: NOW) as witness:
         assert ask(witness, log, 0, 3).status == 200
         other = sqlite3.connect(tmp_path / "data" / STATE_FILE)
         other.execute(
@@ -135,7 +142,7 @@ def test_the_largest_tree_fits_and_a_later_version_is_left_alone(tmp_path: Path)
     note = asyncio.run(log.note(0))
     huge = note._replace(text=f"{ORIGIN}\n{2**63}\n{note.text.splitlines()[2]}\n")
     signed = Note(huge.text, (asyncio.run(log.signer.sign(huge.text)),))
-    with opened(settings(tmp_path, log), clock=lambda: NOW) as witness:
+    with started(tmp_path, log, clock=lambda: NOW) as witness:
         assert witness.add_checkpoint(Request.make(signed).format()).status == 200
     store = StateStore(path)
     row = store.get(ORIGIN)
@@ -149,3 +156,23 @@ def test_the_largest_tree_fits_and_a_later_version_is_left_alone(tmp_path: Path)
         StateStore(path)
     with pytest.raises(ConfigurationError, match="cannot be opened"):
         StateStore(path / "below" / "it")
+
+
+def test_a_second_key_of_ml_dsa_cosigns_as_well_and_stays(tmp_path: Path) -> None:
+    log = Log(tmp_path, size=9)
+    keys = []
+    for size in (4, 9):
+        with started(tmp_path, log, clock=lambda: NOW, sign_ml_dsa=True) as witness:
+            assert witness.second is not None
+            keys.append((witness.key, witness.second))
+            answer = ask(witness, log, 4 if size > 4 else 0, size)
+            note = Note.parse(witness.checkpoint(monitoring_path(ORIGIN)).body)
+        assert len(parse_signatures(answer.body.decode())) == 2
+        one, two = (key.format() for key in keys[-1])
+        lines = f"log {log.vkey}\nwitness a {one}\nwitness b {two}\ngroup g all a b\nquorum g\n"
+        accepted = Policy.parse(lines.encode()).accept(note)
+        assert [found.time for found in accepted.witnesses] == [NOW, NOW]
+    assert keys[0] == keys[1]
+    # Without it the witness is the same, by its first key.
+    with started(tmp_path, log, clock=lambda: NOW) as witness:
+        assert (witness.key, witness.second) == (keys[0][0], None)

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from cryptography.x509 import load_pem_x509_certificates
+
 from caretrail import config
+from caretrail.errors import ConfigurationError
 from caretrail.evidence import verify as bundles
 from caretrail.verification import folder as folder_report
 from caretrail.verification import remote
@@ -15,11 +18,14 @@ from caretrail.verification.folder import read_policy, verify_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from cryptography.x509 import Certificate
+
 
 class Looking(NamedTuple):
     """How a verification is done: the options of `caretrail verify`, and where to say how far it is."""
 
     policy: Path | None
+    tsa: Path | None
     store: Path | None
     memory: Path | None
     token: Path | None
@@ -46,10 +52,20 @@ def verify_target(target: str, looking: Looking) -> tuple[Iterable[str], bool]:
 
 def _verify_bundle(path: Path, looking: Looking) -> tuple[Iterable[str], bool]:
     policy = config.content(looking.policy) if looking.policy is not None else None
-    check = bundles.Check(config.content(path), policy)
+    check = bundles.Check(config.content(path), policy, _authorities(looking.tsa))
     if looking.json:
         return [json.dumps(bundles.machine(check), indent=1)], check.holds()
     return map(bundles.printable, bundles.page(check)), check.holds()
+
+
+def _authorities(path: Path | None) -> list[Certificate]:
+    """Return the certificates in a file: whom the auditor trusts with the time."""
+    if path is None:
+        return []
+    try:
+        return load_pem_x509_certificates(config.content(path))
+    except ValueError as error:
+        raise ConfigurationError(f"{path} does not have certificates in PEM") from error
 
 
 def _verify_url(url: str, looking: Looking) -> tuple[Iterable[str], bool]:

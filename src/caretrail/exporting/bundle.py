@@ -25,8 +25,13 @@ from caretrail.exporting.announcing import Exported, Progress, in_thread
 from caretrail.exporting.gathering import Gathered, Teller
 from caretrail.exporting.selection import subjects_of
 from caretrail.fhir.temporal import format_instant
-from caretrail.limits import EXPORT_CHECKPOINT_SECONDS_MAX, EXPORT_PROOFS_MAX
+from caretrail.limits import (
+    EXPORT_CHECKPOINT_SECONDS_MAX,
+    EXPORT_PROOFS_MAX,
+    EXPORT_STAMP_SECONDS_MAX,
+)
 from caretrail.tlog.evidence import Evidence, LogKey, Range, Singles, members
+from caretrail.tlog.policy import NONE, Log, Policy
 from caretrail.tlog.proof_file import ProofFile
 
 if TYPE_CHECKING:
@@ -39,7 +44,6 @@ if TYPE_CHECKING:
     from caretrail.repository import Repository
     from caretrail.storage.contract import Proofs
     from caretrail.tlog.note import VerifierKey
-    from caretrail.tlog.policy import Policy
 
 MEDIA: Final = "application/vnd.caretrail.evidence+zip"
 _MODE: Final = 0o600
@@ -167,12 +171,15 @@ class Cutter:
         """Return the parts of the bundle."""
         size = signed.size
         history = self._repository.keys
-        stamp = await self._publisher.stamp_of(signed.note)
+        stamp = await self._publisher.stamp(signed.note, seconds=EXPORT_STAMP_SECONDS_MAX)
+        told = self._told(gathered)
+        if stamp is None and self._publisher.has_authority:
+            told["time-stamp"] = "none: the time-stamping authority gave none in time"
         return Evidence(
             origin=self._repository.origin,
             log=self._repository.identity.log,
             size=size,
-            selection=self._told(gathered),
+            selection=told,
             checkpoint=signed.note.format(),
             policy=policy_of(history.valid_keys(size), self._publisher.policy),
             keys=[LogKey(key.format(), one.since) for one in history.periods for key in one.keys],
@@ -223,24 +230,18 @@ class Cutter:
 def policy_of(keys: Iterable[VerifierKey], policy: Policy | None) -> bytes:
     """Return the policy to check a bundle by: these keys of the log, and its own witnesses.
 
-    Without witnesses nobody else is asked for (C2SP tlog-policy, `quorum none`).
+    Without witnesses nobody else is asked for (C2SP tlog-policy, `quorum none`). Raises
+    ConfigurationError for a policy that is not UTF-8.
     """
-    lines = [f"log {key.format()}" for key in keys]
-    if policy is not None:
-        lines += (
-            " ".join(filter(None, ("witness", one.name, one.key.format(), one.url)))
-            for one in policy.witnesses
-        )
-        lines += (
-            f"group {one.name} {one.threshold} {' '.join(one.members)}" for one in policy.groups
-        )
-    lines.append(f"quorum {policy.quorum if policy is not None else 'none'}")
+    asked = policy if policy is not None else Policy((), (), (), NONE)
+    text = asked._replace(logs=tuple([Log(key) for key in keys])).format()
     try:
-        return "".join(f"{line}\n" for line in lines).encode()
-    except UnicodeEncodeError as error:
+        text.decode()
+    except UnicodeDecodeError as error:
         raise ConfigurationError(
             "a name or an address in the witness policy is not UTF-8, which a bundle needs"
         ) from error
+    return text
 
 
 def _proof(proofs: Proofs, entry: int, signed: Signed) -> bytes:

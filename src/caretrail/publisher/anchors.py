@@ -6,7 +6,6 @@ folder of write-once files, on a medium that keeps them so, shows all checkpoint
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import httpx
@@ -41,7 +40,6 @@ _QUERY: Final = "application/timestamp-query"
 _REPLY: Final = "application/timestamp-reply"
 _GRANTED: Final = 0  # PKIStatus; with modifications (1) it would not be what was asked for.
 _MODE: Final = 0o444
-_KEPT: Final = re.compile(r"(0|[1-9][0-9]*)\.checkpoint", re.ASCII)
 
 
 class TimeStamp(NamedTuple):
@@ -184,14 +182,6 @@ class WriteOnceFolder:
         if stamp is not None and self._read(path) == note.format():
             self._create(path.with_suffix(".tsr"), stamp.response)
         return is_new
-
-    def latest(self) -> Note | None:
-        """Return the kept checkpoint of the largest tree."""
-        names = [found for one in self._folder.iterdir() if (found := _KEPT.fullmatch(one.name))]
-        if not names:
-            return None
-        last = max(names, key=lambda one: int(one[1]))
-        return Note.parse(self._read(self._folder / last[0]))
 
     def stamp_of(self, note: Note) -> bytes | None:
         """Return the time stamp of this very note, if one is kept."""

@@ -26,7 +26,7 @@ from caretrail.tlog.note import ED25519, Note
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from caretrail.publisher.anchors import TimeStampAuthority, WriteOnceFolder
+    from caretrail.publisher.anchors import TimeStamp, TimeStampAuthority, WriteOnceFolder
     from caretrail.publisher.checkpoint_store import CheckpointStore
     from caretrail.publisher.signing_key import Signer
     from caretrail.publisher.witnesses import Witnesses
@@ -174,10 +174,36 @@ class Publisher:
         plain = [one for one in self._signers if one.key.kind == ED25519]
         return Note(text, tuple([await one.sign(text) for one in plain]))
 
-    async def stamp_of(self, note: Note) -> bytes | None:
-        """Return the time stamp of this checkpoint out of the write-once folder, if there is one."""
-        folder = self._anchors.folder
-        return None if folder is None else await asyncio.to_thread(folder.stamp_of, note)
+    @property
+    def has_authority(self) -> bool:
+        """Tell whether somebody is asked for time stamps."""
+        return self._anchors.authority is not None
+
+    async def stamp(self, note: Note, *, seconds: float) -> bytes | None:
+        """Return a time stamp of this very checkpoint: the kept one, or one that is asked for now.
+
+        Returns None when there is nobody to ask, and when the answer does not come in that time.
+        What comes is kept in the write-once folder.
+        """
+        authority, folder = self._anchors
+        try:
+            kept = None if folder is None else await asyncio.to_thread(folder.stamp_of, note)
+            if kept is not None or authority is None:
+                return kept
+            async with asyncio.timeout(seconds):
+                made = await authority.stamp(note.format())
+        except (Error, TimeoutError) as error:
+            _log.warning("a checkpoint was not time-stamped", extra={"reason": str(error)})
+            return None
+        if folder is not None:
+            await self._keep(folder, note, made)
+        return made.response
+
+    async def _keep(self, folder: WriteOnceFolder, note: Note, stamp: TimeStamp) -> None:
+        try:
+            await asyncio.to_thread(folder.keep, note, stamp)
+        except Error as error:
+            _log.warning("a time stamp was not kept", extra={"reason": str(error)})
 
     async def covering(self, entry: int, *, cosigned: bool, seconds: float) -> Signed | None:
         """Return a checkpoint that covers the entry, once there is one; None after that time."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
-# What a sealed value is longer by: the month's number, the nonce, and the tag of AES-GCM.
-SEAL_BYTES: Final = 2 + NONCE_BYTES + 16
 _MODE: Final = 0o600
 _OTHERS: Final = 0o077
 _FORMAT: Final = "caretrail/data-keys/v1"

@@ -112,23 +112,6 @@ class Cosigner:
         signature = self._private.sign(_message(self.key, text, time))
         return Signature(self.key.name, self.key.key_id, _TIME.pack(time) + signature)
 
-    def at(self, time: int) -> CosignerAt:
-        """Return this cosigner as a signer of its own log's checkpoints at `time`."""
-        return CosignerAt(self, time)
-
-
-class CosignerAt:
-    """A cosigner at one time, which signs like any other key of a log."""
-
-    def __init__(self, cosigner: Cosigner, time: int) -> None:
-        self.key: Final = cosigner.key
-        self._cosigner = cosigner
-        self._time = time
-
-    def sign(self, text: str) -> Signature:
-        """Return the cosignature over a checkpoint's text."""
-        return self._cosigner.cosign(text, time=self._time)
-
 
 def time_of(signature: Signature) -> int:
     """Return when a verified cosignature was made, in seconds since 1970 UTC.

@@ -103,6 +103,14 @@ class Policy(NamedTuple):
         logs, witnesses = tuple(reader.logs), tuple(reader.witnesses)
         return cls(logs, witnesses, tuple(reader.groups), reader.quorum)
 
+    def format(self) -> bytes:
+        """Return a policy file that says the same, without comments."""
+        lines = [_line("log", one.key.format(), one.url) for one in self.logs]
+        lines += [_line("witness", one.name, one.key.format(), one.url) for one in self.witnesses]
+        lines += [_line("group", one.name, str(one.threshold), *one.members) for one in self.groups]
+        lines.append(_line("quorum", self.quorum))
+        return "".join(lines).encode(errors="surrogateescape")
+
     def accept(self, note: Note, *, not_after: int | None = None) -> Accepted:
         """Return what the policy accepts of a cosigned checkpoint; else raise VerificationError.
 
@@ -135,6 +143,10 @@ class Policy(NamedTuple):
 
     def _verifiers(self, logs: Sequence[VerifierKey]) -> list[Verifier]:
         return [verifier(key) for key in (*logs, *(one.key for one in self.witnesses))]
+
+
+def _line(*words: str | None) -> str:
+    return f"{' '.join(filter(None, words))}\n"
 
 
 class _Reader:

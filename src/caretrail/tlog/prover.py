@@ -115,14 +115,3 @@ class Prover:
 
     def _tile(self, tier: int, n: int, size: int) -> list[bytes]:
         return self._rows(tier, n, width_of(tier=tier, n=n, size=size))
-
-
-def tiles_of(path: Iterable[Span], *, size: int) -> set[Tile]:
-    """Return the tiles that a prover will ask for, so that a shell can fetch them beforehand."""
-    found = set()
-    for span in path:
-        for start, end in perfect_spans(span):
-            tier = ((end - start).bit_length() - 1) >> _TIER_SHIFT
-            n = start >> (TILE_HEIGHT * (tier + 1))
-            found.add(Tile(tier, n, width_of(tier=tier, n=n, size=size)))
-    return found

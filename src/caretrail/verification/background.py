@@ -19,10 +19,15 @@ import msgspec
 
 from caretrail import __version__, durable_file
 from caretrail.limits import VERIFICATION_SAVE_SECONDS, VERIFICATION_START_SECONDS
+from caretrail.storage.sqlite.report import sizes_of
 from caretrail.storage.sqlite.verification import State, verify_patiently
+from caretrail.verification.folder import stored
+from caretrail.verification.signatures import judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from caretrail.storage.sqlite.report import Report
 
 _log: Final = logging.getLogger(__name__)
 _CODE: Final = "from caretrail.verification.background import main; main()"
@@ -45,12 +50,17 @@ class Result(msgspec.Struct, frozen=True):
 
 
 class Saved(msgspec.Struct):
-    """What outlives a restart: the last result, and how far the run under way is."""
+    """What outlives a restart: the last result, and how far the run under way is.
+
+    `signed` and `trouble` are what the checkpoint store had when it began (`folder.stored`).
+    """
 
     version: str = __version__
     last: Result | None = None
     begun: float = 0.0
     state: State | None = None
+    signed: dict[str, bytes] | None = None
+    trouble: str = ""
 
 
 class _Progress(msgspec.Struct):
@@ -62,18 +72,23 @@ class _Progress(msgspec.Struct):
 
 
 class Background:
-    """Runs verifications of one folder; `on_result` is told each result, and may record it."""
+    """Runs verifications of one folder; `on_result` is told each result, and may record it.
+
+    The checkpoint store is beside the folder unless `store` names one.
+    """
 
     def __init__(
         self,
         folder: Path,
         *,
         hours: float,
+        store: Path | None = None,
         on_result: Callable[[Result], Awaitable[object]],
         start_seconds: float = VERIFICATION_START_SECONDS,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._hours, self._on_result = folder, hours, on_result
+        self._arguments = [str(folder), *([str(store)] if store is not None else [])]
         self._start_seconds, self._clock = start_seconds, clock
         self._last = read(folder).last
         self._progress: _Progress | None = None
@@ -129,7 +144,7 @@ class Background:
     async def _run(self) -> Result | None:
         """Let a child verify the folder; return None when it does not come to an end."""
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _CODE, str(self._folder),
+            sys.executable, "-c", _CODE, *self._arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert child.stdout is not None
@@ -172,22 +187,39 @@ def read(folder: Path) -> Saved:
     return saved if saved.version == __version__ else Saved(last=saved.last)
 
 
+def begun(folder: Path, store: Path | None = None, *, last: Result | None = None) -> Saved:
+    """Return a run that begins now.
+
+    The checkpoint store is read before the log: what is signed later may be of a larger one.
+    """
+    signed, trouble = stored(folder, store)
+    return Saved(last=last, begun=time.time(), signed=signed, trouble=trouble)
+
+
+def check(folder: Path, saved: Saved, *, rest: Callable[[State], None]) -> Report:
+    """Check a log and what was signed of it, a range at a time, and go on from what was saved."""
+    sizes = set(sizes_of((saved.signed or {}).values()))
+    report = verify_patiently(folder, saved.state, rest=rest, sizes=sizes)
+    judge(report, store=saved.signed, trouble=saved.trouble)
+    return report
+
+
 def main() -> None:
     """Run one verification, and tell how far it is, a line at a time."""
     os.nice(_NICE)
-    _Child(Path(sys.argv[1])).run()
+    _Child(*map(Path, sys.argv[1:])).run()
 
 
 class _Child:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: Path | None = None) -> None:
         self._folder = folder
         self._saved = read(folder)
         if self._saved.state is None:
-            self._saved.begun = time.time()
+            self._saved = begun(folder, store, last=self._saved.last)
         self._kept = self._resumed = time.monotonic()
 
     def run(self) -> None:
-        report = verify_patiently(self._folder, self._saved.state, rest=self._rest)
+        report = check(self._folder, self._saved, rest=self._rest)
         first = report.first()
         where = "the log" if first is None or first.entry is None else f"entry {first.entry}"
         now = time.time()

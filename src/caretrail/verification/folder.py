@@ -45,14 +45,9 @@ def verify_folder(
     """
     trusted = read_policy(policy) if policy is not None else None
     # Before the log is looked at: what is signed from now on may be of a larger one.
-    signed, trouble = _stored(folder, store)
+    signed, trouble = stored(folder, store)
     report = verify(folder, progress=progress, sizes=set(sizes_of((signed or {}).values())))
-    found = signatures.judge(report, store=signed, policy=trusted)
-    if trouble:
-        # It is there, and it cannot be compared: that is more than not having been checked.
-        report.add(None, trouble)
-        found.unchecked.remove(signatures.NO_STORE)
-    return Verdict(report, found)
+    return Verdict(report, signatures.judge(report, store=signed, policy=trusted, trouble=trouble))
 
 
 def read_policy(path: Path) -> Policy:
@@ -63,7 +58,11 @@ def read_policy(path: Path) -> Policy:
         raise ConfigurationError(f"{path} cannot be read ({error.strerror})") from error
 
 
-def _stored(folder: Path, named: Path | None) -> tuple[dict[str, bytes] | None, str]:
+def stored(folder: Path, named: Path | None) -> tuple[dict[str, bytes] | None, str]:
+    """Return what the checkpoint store has, None where there is none, and what is wrong with it.
+
+    Raises ConfigurationError when the named one is not there.
+    """
     path = named or checkpoint_store.beside(folder)
     if not path.exists():
         if named is not None:

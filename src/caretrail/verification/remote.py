@@ -2,7 +2,8 @@
 
 The tree is grown from the leaf hashes that the log serves (C2SP tlog-tiles), and has to have the
 root of every checkpoint that the log has signed, and of the one that is remembered. So a log that
-goes back, or shows another history, is found out. Only a frontier is held in memory.
+goes back, or shows another history, is found out. The tiles above have to be those of the leaves.
+Only a frontier and a row of each tier are held in memory.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from caretrail.tlog.entry import Entry
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.note import Note
 from caretrail.tlog.tile import Bundle, Tile
-from caretrail.tlog.tree import TILE_WIDTH, Tree
+from caretrail.tlog.tree import TILE_HEIGHT, TILE_WIDTH, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from caretrail.tlog.policy import Accepted, Policy
+    from caretrail.tlog.tree import Node
 
 _SECONDS: Final = 30.0
 # The position is written down after so many tiles, half a million leaves.
@@ -155,6 +157,48 @@ class _Log:
         return body
 
 
+class _Above:
+    """Compares the tiles above the leaves with the nodes that the leaves give, as they come.
+
+    Of what was read an earlier time the tree's frontier still tells what it was.
+    """
+
+    def __init__(self, log: _Log, grown: Tree) -> None:
+        self._log, self._begun = log, grown
+        self._rows: dict[int, list[bytes]] = {}
+
+    def take(self, nodes: Iterable[Node]) -> None:
+        """Take the next nodes, and compare each tile that they fill."""
+        for level, place, digest in nodes:
+            tier = level // TILE_HEIGHT
+            self._rows.setdefault(tier, []).append(digest)
+            if place % TILE_WIDTH == TILE_WIDTH - 1:
+                self._compare(Tile(tier, place // TILE_WIDTH))
+
+    def end(self, size: int) -> None:
+        """Compare the tiles at the right edge of the tree of `size`."""
+        tier = 1
+        while count := size >> TILE_HEIGHT * tier:
+            if count % TILE_WIDTH:
+                self._compare(Tile(tier, count // TILE_WIDTH, count % TILE_WIDTH))
+            tier += 1
+
+    def _compare(self, one: Tile) -> None:
+        hashes, row = self._log.hashes(one), self._rows.pop(one.tier, [])
+        known = one.width - len(row)
+        before = merkle.append(Tree(), hashes[:known])[0].frontier
+        if hashes[known:] != row or before != self._edge(one.tier, known):
+            raise VerificationError(
+                f"{one.path()} is not what its leaves give: the log serves a wrong tile, by which"
+                " a proof would be wrong"
+            )
+
+    def _edge(self, tier: int, known: int) -> tuple[bytes, ...]:
+        """Return the roots over what of a tier's last tile was known in the beginning."""
+        above = (self._begun.size >> TILE_HEIGHT * (tier + 1)).bit_count()
+        return self._begun.frontier[above : above + known.bit_count()]
+
+
 class _Look:
     def __init__(
         self, log: _Log, known: Memory, seen: Seen, policy: Policy | None, path: Path | None
@@ -220,6 +264,7 @@ class _Look:
     ) -> None:
         """Grow the tree up to the newest checkpoint; it has to have each of the wanted roots."""
         grown = self._begun(wanted, newest.size)
+        above = _Above(self._log, grown)
         for n, one in enumerate(tile.bundles(newest.size, since=grown.size), 1):
             hashes = self._log.hashes(Tile(0, one.n, one.width))
             if self._seen.entries:
@@ -231,10 +276,12 @@ class _Look:
                 start = size - first
                 self._compare(size, wanted.pop(size), full.root())
             if one.width == TILE_WIDTH:
-                grown, _ = merkle.append(grown, hashes)
+                grown, nodes = merkle.append(grown, hashes)
+                above.take(nodes)
                 if not n % _TILES_BETWEEN:
                     self._remember(grown)
             progress(first + one.width, newest.size)
+        above.end(newest.size)
         for size, roots in wanted.items():
             # What ends before the first tile that was read is a full tile: the frontier has it.
             if size in (0, grown.size):

@@ -44,12 +44,24 @@ class Signed:
     accepted: Accepted | None = None
 
 
-def judge(report: Report, *, store: Mapping[str, bytes] | None, policy: Policy | None) -> Signed:
+def judge(
+    report: Report,
+    *,
+    store: Mapping[str, bytes] | None,
+    policy: Policy | None = None,
+    trouble: str = "",
+) -> Signed:
     """Compare what was signed with the tree; findings are added to the report.
 
-    `store` has the last signed checkpoints by origin, None where there is no store.
+    `store` has the last signed checkpoints by origin, None where there is no store, or where it
+    cannot be read, which `trouble` says.
     """
-    return _Judge(report).run(store, policy)
+    found = _Judge(report).run(store, policy)
+    if trouble:
+        # It is there, and it cannot be compared: that is more than not having been checked.
+        report.add(None, trouble)
+        found.unchecked.remove(NO_STORE)
+    return found
 
 
 class _Judge:

@@ -13,6 +13,7 @@ import msgspec
 
 from caretrail.errors import Error, TooLargeError
 from caretrail.limits import WITNESS_BODY_SECONDS_MAX, WITNESS_REQUEST_BYTES_MAX
+from caretrail.witness import figures
 from caretrail.witness.cosigning import Answer
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Application:
 
     def __init__(self, witness: Witness) -> None:
         self._witness = witness
+        self._figures = figures.Figures(witness)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="witness")
 
     def close(self) -> None:
@@ -76,6 +78,8 @@ class Application:
                 return _ALIVE
             case "/health/ready":
                 return _ready(await self._in_thread(self._witness.health))
+            case "/metrics":
+                return Answer(200, await self._in_thread(self._figures.text), figures.MEDIA_TYPE)
             case _ if path.endswith("/checkpoint"):
                 return await self._in_thread(partial(self._witness.checkpoint, path[1:]))
         return _NOTHING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.errors import UnavailableError, VerificationError
@@ -39,10 +40,19 @@ class Witness:
     """One witness. Its calls read and write the disk; one thread makes them all."""
 
     def __init__(
-        self, cosigner: Cosigner, logs: KnownLogs, store: StateStore, clock: Callable[[], float]
+        self,
+        cosigner: Cosigner,
+        logs: KnownLogs,
+        store: StateStore,
+        clock: Callable[[], float],
+        *,
+        second: Cosigner | None = None,
     ) -> None:
+        """Cosign by one key, which is the witness's for good, and by a second one beside it."""
         self.key: Final = cosigner.key
-        self._cosigner = cosigner
+        self.second: Final = None if second is None else second.key
+        self.decisions: Final = Counter[int]()
+        self._cosigners = (cosigner,) if second is None else (cosigner, second)
         self._logs = logs
         self._store = store
         self._clock = clock
@@ -54,6 +64,11 @@ class Witness:
         one can bring back an older state. Raises StoreError or UnavailableError, which are no
         decision: the client may ask again.
         """
+        answer = self._decided(body)
+        self.decisions[answer.status] += 1
+        return answer
+
+    def _decided(self, body: bytes) -> Answer:
         try:
             request = Request.parse(body)
         except VerificationError as error:
@@ -74,6 +89,10 @@ class Witness:
             "cosigned", extra={"log": request.checkpoint.origin, "size": request.checkpoint.size}
         )
         return answer
+
+    def states(self) -> list[tuple[str, int, int]]:
+        """Return the origin, size and time of the last cosignature of each log."""
+        return self._store.states()
 
     def checkpoint(self, path: str) -> Answer:
         """Return the last cosigned checkpoint of a log, by its monitoring path."""
@@ -96,12 +115,12 @@ class Witness:
         """Put the new state, and return the answer that may be sent once that is on the disk."""
         assert decision.state is not None
         time = self._time()
-        cosignature = self._cosigner.cosign(request.note.text, time=time)
+        made = [one.cosign(request.note.text, time=time) for one in self._cosigners]
         # Lines of keys that we do not know are not handed on to auditors.
         checked = SignedCheckpoint.open(request.note, verifiers).verified
-        note = request.note._replace(signatures=checked).add([cosignature])
+        note = request.note._replace(signatures=checked).add(made)
         self._store.put(request.checkpoint.origin, Row(decision.state, time, note.format()))
-        return _answer(decision, [cosignature])
+        return _answer(decision, made)
 
     def _time(self) -> int:
         """Return the time to sign, never one before an earlier cosignature's.

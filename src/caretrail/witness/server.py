@@ -6,8 +6,6 @@ import asyncio
 import logging
 import time
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import uvloop
@@ -17,7 +15,7 @@ from caretrail.errors import ConfigurationError, VerificationError
 from caretrail.key_file import load_or_create
 from caretrail.limits import WITNESS_CONNECTIONS_MAX
 from caretrail.tlog.cosignature import Cosigner
-from caretrail.tlog.keys import Ed25519PrivateKey
+from caretrail.tlog.keys import Ed25519PrivateKey, MLDSA44PrivateKey
 from caretrail.tlog.note import VerifierKey, check_key_name
 from caretrail.witness.application import Application
 from caretrail.witness.cosigning import Witness
@@ -26,44 +24,32 @@ from caretrail.witness.state_store import StateStore
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from caretrail.config import WitnessSettings
 
 _log: Final = logging.getLogger(__name__)
 
 KEY_FILE: Final = "witness.key"
+ML_DSA_KEY_FILE: Final = "witness-ml-dsa.key"
 STATE_FILE: Final = "witness.sqlite"
 
 
-@dataclass(frozen=True, slots=True)
-class WitnessSettings:
-    """Everything that can be set of a witness."""
-
-    data: Path = Path("caretrail-witness")
-    host: str = "127.0.0.1"
-    port: int = 8090
-    name: str = ""
-    logs: tuple[str, ...] = ()
-    logs_file: Path | None = None
-    public_url: str = ""
-    log_level: str = "info"
-    passphrase: bytes | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work, before anything is opened."""
-        if not 0 <= self.port <= 65_535:
-            raise ConfigurationError("--port is a number from 0 to 65535")
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise ConfigurationError("--log-level is debug, info, warning or error")
-        try:
-            check_key_name(self.name or "unnamed")
-        except VerificationError as error:
-            raise ConfigurationError("--name has neither spaces nor plus signs") from error
-
-
 @contextmanager
-def opened(settings: WitnessSettings, *, clock: Callable[[], float]) -> Iterator[Witness]:
-    """Open the witness of a data folder, which is made at the first start."""
-    known = KnownLogs(settings.logs, settings.logs_file)
+def opened(
+    settings: WitnessSettings,
+    keys: Sequence[str] = (),
+    *,
+    clock: Callable[[], float],
+    passphrase: bytes | None = None,
+) -> Iterator[Witness]:
+    """Open the witness of a data folder, which is made at the first start.
+
+    `keys` are verifier keys of logs, beside those of a file; the passphrase is of its own keys.
+    """
+    known = KnownLogs(keys, settings.logs)
+    _check_name(settings.name)
     with closing(StateStore(settings.data / STATE_FILE)) as store:
         vkey = store.vkey()
         name = VerifierKey.parse(vkey).name if vkey else settings.name
@@ -76,7 +62,7 @@ def opened(settings: WitnessSettings, *, clock: Callable[[], float]) -> Iterator
                 f"this witness is called {name}: leave out --name, or make a new witness by --data"
             )
         _check_files(settings.data, has_state=vkey is not None)
-        seed = load_or_create(settings.data / KEY_FILE, passphrase=settings.passphrase)
+        seed = load_or_create(settings.data / KEY_FILE, passphrase=passphrase)
         cosigner = Cosigner(name, Ed25519PrivateKey(seed))
         if vkey is None:
             store.set_vkey(cosigner.key.format())
@@ -86,7 +72,18 @@ def opened(settings: WitnessSettings, *, clock: Callable[[], float]) -> Iterator
             )
         if not known:
             _log.warning("no log is known: name one by --log or --logs")
-        yield Witness(cosigner, known, store, clock)
+        second = None
+        if settings.sign_ml_dsa:
+            seed = load_or_create(settings.data / ML_DSA_KEY_FILE, passphrase=passphrase)
+            second = Cosigner(name, MLDSA44PrivateKey(seed))
+        yield Witness(cosigner, known, store, clock, second=second)
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_key_name(name or "unnamed")
+    except VerificationError as error:
+        raise ConfigurationError("--name has neither spaces nor plus signs") from error
 
 
 def _check_files(folder: Path, *, has_state: bool) -> None:
@@ -115,6 +112,9 @@ async def _serve(
         say(address)
         say(vkey)
         say(f"witness {name} {vkey} {settings.public_url or address}")
+        if witness.second is not None:
+            second = f"{name}/ml-dsa {witness.second.format()}"
+            say(f"witness {second} {settings.public_url or address}")
         _log.info("listening", extra={"address": address, "witness": name})
 
     try:
@@ -127,13 +127,19 @@ async def _serve(
     _log.info("stopped")
 
 
-def run(settings: WitnessSettings, *, say: Callable[[str], None]) -> None:
+def run(
+    settings: WitnessSettings,
+    keys: Sequence[str] = (),
+    *,
+    passphrase: bytes | None = None,
+    say: Callable[[str], None],
+) -> None:
     """Run a witness until a signal to stop.
 
-    It says its address, its verifier key, and the line that a log's policy has to have.
+    It says its address, its verifier key, and the lines that a log's policy has to have.
     """
     logs.start(settings.log_level)
-    with opened(settings, clock=time.time) as witness:
+    with opened(settings, keys, clock=time.time, passphrase=passphrase) as witness:
         listener = listening.listen(settings.host, settings.port)
         with closing(listener):
             uvloop.run(_serve(settings, listener, witness, say))

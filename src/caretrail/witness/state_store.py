@@ -101,6 +101,14 @@ class StateStore:
         row = self._one("SELECT note FROM log WHERE path = ?", path)
         return None if row is None else bytes(row[0])
 
+    def states(self) -> list[tuple[str, int, int]]:
+        """Return the origin, size and time of each log's row."""
+        try:
+            rows = self._connection.execute("SELECT origin, size, time FROM log ORDER BY origin")
+            return [(str(origin), int(size), int(time)) for origin, size, time in rows]
+        except sqlite3.Error as error:
+            raise StoreError("the witness's state cannot be read") from error
+
     def latest_time(self) -> int:
         """Return the latest time of any cosignature; 0 before the first."""
         row = self._one("SELECT max(time) FROM log")

@@ -6,6 +6,7 @@ several processes can look at several ranges.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,8 +31,6 @@ from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Entry, Kind
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from caretrail.search.record import Record
 
 FINDINGS_MAX: Final = 100
@@ -58,6 +57,13 @@ class Part(msgspec.Struct):
     numbered: list[tuple[int, int, int]] = []
     changes: list[int] = []
     terms: bytes = b""
+
+
+def join(runs: list[tuple[int, int, int]], first: int, last: int, cause: int) -> None:
+    """Add the entries from `first` to `last` that one event erased to runs before them."""
+    if runs and runs[-1][1:] == (first - 1, cause):
+        first, _, _ = runs.pop()
+    runs.append((first, last, cause))
 
 
 class EntryCheck:
@@ -91,7 +97,9 @@ class EntryCheck:
                     self._check(received, leaf, salt, row)
             except Error as error:
                 self._add(entry, str(error))
-            except (ValueError, TypeError):
+            except sqlite3.Error:
+                raise
+            except Exception:  # What stands in a damaged row may be anything.
                 self._add(entry, "the event cannot be read")
         for missing in range(expected, min(end, expected + FINDINGS_MAX)):
             self._add(missing, "the entry is missing")
@@ -114,11 +122,7 @@ class EntryCheck:
         left = Entry.decode(data)
         if (left.log, left.received) != (self._identity.log, received):
             raise VerificationError("what is left of the event is not of this log or time")
-        runs = self._part.erased
-        if runs and runs[-1][1:] == (entry - 1, cause):
-            runs[-1] = (runs[-1][0], entry, cause)
-        else:
-            runs.append((entry, entry, cause))
+        join(self._part.erased, entry, entry, cause)
         if left.kind == Kind.OWN:
             raise VerificationError("the event is the log's own, and no such event can be erased")
 

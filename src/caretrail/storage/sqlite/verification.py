@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import zstandard
 
 from caretrail.patterns import erasure, succession
 from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key
@@ -25,9 +26,9 @@ from caretrail.storage.bodies import shipped
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import runs, term_sums
 from caretrail.storage.sqlite.checkers import RANGE_ENTRIES, Checkers, cores
-from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part
+from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part, join
 from caretrail.storage.sqlite.report import Finding, Redacted, Report, sizes_of
-from caretrail.storage.sqlite.schema import RUN
+from caretrail.storage.sqlite.schema import RUN, TABLES
 from caretrail.storage.sqlite.term_sums import KEY_BYTES, PRIME, Weights
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Kind
@@ -43,15 +44,42 @@ _ALONE_ENTRIES: Final = 8 * RANGE_ENTRIES
 _LEAVES: Final = (
     "SELECT entry, received, hash FROM leaf WHERE entry >= ? AND entry < ? ORDER BY entry"
 )
+# What SQLite makes of its own (of the index, of statistics) may be another version's.
+_SCHEMA: Final = """SELECT type, name, tbl_name, sql FROM main.sqlite_master
+WHERE NOT (type = 'table' AND (name GLOB 'term_*' OR name GLOB 'sqlite_*'))"""
+_NOTES: Final = "SELECT note FROM signed ORDER BY number DESC LIMIT ?"
+# What a patient one has of them in its state: those of an hour each, for some days.
+_NOTES_KEPT: Final = 64
 _STATED: Final = "SELECT size, root FROM checkpoint UNION SELECT size, root FROM head"
 
 
+# What reading meets in a damaged file where no single event can be named: no text where text should
+# be, no row where one has to be, a row that says it is longer than the memory.
+_DAMAGE: Final = (
+    sqlite3.DatabaseError,
+    zstandard.ZstdError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    MemoryError,
+)
+
+
 class State(msgspec.Struct):
-    """How far a patient verification of the first `size` entries is; all it needs to go on."""
+    """How far a patient verification of the first `size` entries is; all it needs to go on.
+
+    `origin`, `keys` and `notes` are what was signed when it began, of which `roots` has the trees.
+    """
 
     size: int
     key: bytes
     erasures: int
+    origin: str
+    keys: str
+    notes: list[bytes]
+    roots: dict[int, bytes] = {}
     done: int = 0
     frontier: list[bytes] = []
     received: int = 0
@@ -85,27 +113,36 @@ def verify(
                 except _ErasedMeanwhileError:
                     # Others see a later moment than this connection: it has to look for itself.
                     db.execute("ROLLBACK")
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             return _damaged(error)
     raise AssertionError("one process sees one moment")
 
 
-def verify_patiently(folder: Path, state: State | None, *, rest: Callable[[State], None]) -> Report:
+def verify_patiently(
+    folder: Path,
+    state: State | None,
+    *,
+    rest: Callable[[State], None],
+    sizes: Collection[int] = (),
+) -> Report:
     """Check the log in `folder` a range at a time, and go on from `state` where there is one.
 
     `rest` is called between two ranges with nothing open for reading: it may wait, and keep the
-    state. Raises ConfigurationError when there is no log that this version can read.
+    state. Of `sizes`, the same ones each time, the report has the roots; of the signed checkpoints
+    it has the last. Raises ConfigurationError when there is no log that this version can read.
     """
     with contextlib.closing(folders.open_for_reading(folder)) as db:
         try:
-            return _Verification(db, state, rest=rest).run(None, lambda _: None)
-        except sqlite3.DatabaseError as error:
+            return _Verification(db, state, sizes=sizes, rest=rest).run(None, lambda _: None)
+        except _DAMAGE as error:
             return _damaged(error)
 
 
-def _damaged(error: sqlite3.DatabaseError) -> Report:
+def _damaged(error: Exception) -> Report:
     report = Report()
-    report.add(None, f"the database file is damaged ({error})")
+    # Only SQLite's own words hold nothing out of an event.
+    said = error if isinstance(error, sqlite3.DatabaseError) else type(error).__name__
+    report.add(None, f"the database file is damaged ({said})")
     return report
 
 
@@ -126,12 +163,9 @@ class _Verification:
         self._report = Report()
         properties = dict(db.execute("SELECT name, value FROM property"))
         self._report.log = properties["log"]
-        self._report.origin = properties["origin"].decode(errors="replace")
-        self._report.keys = properties["keys"].decode(errors="replace")
-        self._report.notes = [
-            one for (one,) in db.execute("SELECT note FROM signed ORDER BY number")
-        ]
-        self._state = state if state is not None else self._begun()
+        self._state = state if state is not None else self._begun(properties)
+        self._report.origin, self._report.keys = self._state.origin, self._state.keys
+        self._report.notes, self._report.roots = self._state.notes, self._state.roots
         self._weights = Weights(self._state.key)
         self._check = EntryCheck(db, self._weights)
         self._tree = Tree(self._state.done, tuple(self._state.frontier))
@@ -144,9 +178,14 @@ class _Verification:
             self._stated.setdefault(said, set()).add(root)
         self._wanted = {*sizes, *sizes_of(self._report.notes)}
 
-    def _begun(self) -> State:
+    def _begun(self, properties: dict[str, bytes]) -> State:
+        origin, keys = (properties[one].decode(errors="replace") for one in ("origin", "keys"))
+        # What is signed is read before the size: it is of no larger tree.
+        last = -1 if self._patience is None else _NOTES_KEPT
+        notes = [one for (one,) in self._db.execute(_NOTES, (last,))][::-1]
         (size,) = self._db.execute("SELECT coalesce(max(entry), -1) + 1 FROM leaf").fetchone()
-        return State(size, secrets.token_bytes(KEY_BYTES), self._erasures())
+        key = secrets.token_bytes(KEY_BYTES)
+        return State(size, key, self._erasures(), origin, keys, notes)
 
     def _erasures(self) -> int:
         found: int = self._db.execute("SELECT count(*) FROM erased").fetchone()[0]
@@ -183,6 +222,13 @@ class _Verification:
             for (message,) in self._db.execute("PRAGMA integrity_check(10)"):
                 if message != "ok":
                     self._report.add(None, f"SQLite: {message}")
+        with contextlib.closing(sqlite3.connect(":memory:")) as made:
+            made.executescript(TABLES)
+            if {*self._db.execute(_SCHEMA)} != {*made.execute(_SCHEMA)}:
+                what = (
+                    "the tables are not those of this version: one was changed, or a trigger put in"
+                )
+                self._report.add(None, what)
         for number, data in self._db.execute("SELECT number, data FROM dictionary"):
             if data != shipped(number):
                 self._report.add(None, f"dictionary {number} is not the one of the package")
@@ -236,11 +282,8 @@ class _Verification:
             self._add(*finding)
         for hour, events in part.hours.items():
             state.hours[hour] = state.hours.get(hour, 0) + events
-        for first, last, cause in part.erased:
-            if state.erased and state.erased[-1][1:] == (first - 1, cause):
-                state.erased[-1] = (state.erased[-1][0], last, cause)
-            else:
-                state.erased.append((first, last, cause))
+        for run in part.erased:
+            join(state.erased, *run)
         for number in part.numbered:
             runs.add(self._runs, *number)
         state.changes += part.changes

@@ -111,6 +111,8 @@ SECURITY_LABELS_MAX: Final = 20  # More than any resource of the guides carries.
 EVENT_SHAPES_MAX: Final = 4_096
 # An X-Request-Id that is longer, or not visible ASCII, is replaced by one of ours.
 REQUEST_ID_CHARACTERS_MAX: Final = 128
+# A text that an identity provider wrote: names, reasons, agents of browsers.
+PROVIDER_TEXT_CHARACTERS_MAX: Final = 256
 # Addresses of running exports that a process remembers, the oldest forgotten first.
 EXPORT_ADDRESSES_MAX: Final = 10_000
 # Sending events: tries, and the longest wait between two of them.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from caretrail.patterns.observation import Json
 
 ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
-SECURITY_CONFIGURATION: Final = Code(DCM, "110129", "Security Configuration")
+SECURITY_CONFIGURATION: Final = codes.SECURITY_CONFIGURATION
 OBJECT_SECURITY_CHANGED: Final = Code(DCM, "110135", "Object Security Attributes Changed")
 _PERMANENT_ERASURE: Final = Code(f"{codes.THO}/dicom-audit-lifecycle", "15", "Permanent erasure")
 

@@ -104,14 +104,23 @@ def load(
     settings: Settings,
     files: Files,
     skip: Annotated[int, typer.Option(help="Go on after this line or entry of the file.")] = 0,
+    provider: Annotated[
+        str,
+        typer.Option(
+            "--from", help="The files are an identity provider's: keycloak, auth0, okta or entra."
+        ),
+    ] = "",
 ) -> None:
-    """Load events from NDJSON files, Bundles or single resources into a data folder."""
+    """Load events from NDJSON files, Bundles, single resources or a provider's log."""
     from caretrail.commands.load import load_files
 
     if skip and len(files) > 1:
         raise ConfigurationError("--skip goes with one file")
     with _bar() as bar:
-        sys.exit(asyncio.run(load_files(settings, files, skip=skip, bar=bar, say=_problems.print)))
+        work = load_files(
+            settings, files, skip=skip, provider=provider, bar=bar, say=_problems.print
+        )
+        sys.exit(asyncio.run(work))
 
 
 @commands.command()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from caretrail.errors import InvalidError, Issue, TooLargeError
+from caretrail.fhir.strict_json import BOM
 from caretrail.patterns.claims import settled
 from caretrail.patterns.providers import auth0, entra, keycloak, okta
 from caretrail.patterns.providers.reading import scrubbed
@@ -47,7 +48,7 @@ def convert(name: str, body: bytes, *, entries_max: int) -> list[Told]:
     An entry without a time cannot become an event; one of an unknown kind becomes a general one.
     """
     try:
-        tree = msgspec.json.decode(body)
+        tree = msgspec.json.decode(body.removeprefix(BOM))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidError("the events are not JSON in UTF-8") from error
     except RecursionError as error:

@@ -68,8 +68,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # Getting events out: what a server, a command and its clients share.
     "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", "clock", *_ALL_KERNEL),
     "fetching": _FOUNDATION,
+    "account": (),
+    # What a log says of itself when it is opened.
+    "starting": ("account", "repository", "config", "clock", *_ALL_KERNEL),
     # A log with its keys, and what it says of itself.
-    "opening": ("publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
+    "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
     "options": ("config",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": ("durable_file", *_ALL_KERNEL),

@@ -12,12 +12,16 @@ from caretrail.patterns.codes import DCM, Code
 from caretrail.patterns.elements import coding, concept, detail_list, present
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from caretrail.patterns.observation import Json
 
 ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
 SECURITY_CONFIGURATION: Final = codes.SECURITY_CONFIGURATION
+SETTINGS: Final = codes.security_event("settings", "Settings in Force")
+CLOCK_STEP: Final = codes.security_event("clock-step", "Clock Step")
+UNSET: Final = "(not set)"
+_SETTING: Final = "setting:"
 OBJECT_SECURITY_CHANGED: Final = Code(DCM, "110135", "Object Security Attributes Changed")
 _PERMANENT_ERASURE: Final = Code(f"{codes.THO}/dicom-audit-lifecycle", "15", "Permanent erasure")
 
@@ -51,6 +55,51 @@ def stopped(log: Log, *, version: str) -> Json:
     return _event(
         log, codes.APPLICATION_ACTIVITY, codes.APPLICATION_STOP, "E", detail_list(details)
     )
+
+
+def configured(
+    log: Log, *, settings: Mapping[str, str], before: Mapping[str, str] | None, account: str
+) -> Json:
+    """DICOM Security Configuration: a server starts with other settings than the last one.
+
+    `settings` are all that are in force, `before` those of the last start (None: there was none).
+    A value that may not be shown is a digest. `account` is who runs the server.
+    """
+    rows = detail_list({"account": account})
+    for name, value in settings.items():
+        old = value if before is None else before.get(name, "")
+        if old != value:
+            rows += detail_list({"changed": name})
+            rows += detail_list({f"before:{name}": old or UNSET, f"after:{name}": value or UNSET})
+    rows += detail_list({f"{_SETTING}{name}": value for name, value in settings.items()})
+    action = "C" if before is None else "U"
+    return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, action, rows, closer=SETTINGS)
+
+
+def settings_of(details: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the settings that the details of such an event say were in force."""
+    return {
+        name.removeprefix(_SETTING): value for name, value in details if name.startswith(_SETTING)
+    }
+
+
+def software_changed(log: Log, *, before: str, after: str) -> Json:
+    """DICOM Software Configuration: the log is opened by another version than the last time."""
+    details = detail_list({"before:version": before, "after:version": after})
+    return _event(log, codes.SECURITY_ALERT, codes.SOFTWARE_CONFIGURATION, "U", details)
+
+
+def recording(log: Log, *, started: bool, scope: str, reason: str) -> Json:
+    """DICOM Audit Recording Started or Stopped: something is recorded again, or no more."""
+    subtype = codes.RECORDING_STARTED if started else codes.RECORDING_STOPPED
+    details = {"scope": scope, "reason": reason}
+    return _event(log, codes.SECURITY_ALERT, subtype, "E", detail_list(details))
+
+
+def clock_stepped(log: Log, *, before: str, after: str, milliseconds: int) -> Json:
+    """DICOM Security Alert: the clock was set, from one instant to another, by so much."""
+    details = {"before": before, "after": after, "milliseconds": str(milliseconds)}
+    return _event(log, codes.SECURITY_ALERT, CLOCK_STEP, "E", detail_list(details), outcome="4")
 
 
 def gap(log: Log, *, since: str, until: str) -> Json:
@@ -153,6 +202,7 @@ def _event(
     *,
     outcome: str = "0",
     lifecycle: Code | None = None,
+    closer: Code | None = None,
 ) -> Json:
     who = {"identifier": {"system": ORIGIN_SYSTEM, "value": log.origin}}
     entity: dict[str, Any] = {
@@ -166,7 +216,7 @@ def _event(
         {
             "resourceType": "AuditEvent",
             "type": coding(kind),
-            "subtype": [coding(subtype)] if subtype else [],
+            "subtype": [coding(code) for code in (subtype, closer) if code],
             "action": action,
             "recorded": log.recorded,
             "outcome": outcome,

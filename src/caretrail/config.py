@@ -183,6 +183,14 @@ class Settings:
             " factor."
         },
     )
+    two_person_approval: bool = field(
+        default=False,
+        metadata={
+            "shown": True,
+            "help": "Erasing, ending a hold and changing the key take a second person:"
+            " `caretrail approve`.",
+        },
+    )
     clinic: bool = field(
         default=False,
         metadata={

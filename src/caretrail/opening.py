@@ -32,7 +32,7 @@ from caretrail.tlog.note import VerifierKey
 from caretrail.tlog.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from caretrail.committer import Commit
@@ -234,10 +234,13 @@ async def recover(settings: Settings) -> str:
     return origin
 
 
-async def rotate_key(settings: Settings, following: Path) -> str:
+async def rotate_key(
+    settings: Settings, following: Path, *, persons: Mapping[str, str] = own.NOBODY
+) -> str:
     """Let the key in the file `following` take over; return its verifier key.
 
     The rotation is an entry, and the checkpoint over it is the last that the old key signs.
+    `persons` name who did it and who approved, where that takes two.
     """
     storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
     repository = Repository(storage)
@@ -252,7 +255,7 @@ async def rotate_key(settings: Settings, following: Path) -> str:
         since = repository.size + 2
         vkeys = [key.format() for key in keys]
         log = repository.speaking()
-        await repository.record_own(own.key_changed(log, keys=vkeys, since=since))
+        await repository.record_own(own.key_changed(log, keys=vkeys, since=since, persons=persons))
         await _sign_once(storage, repository, signers, store)
         history = KeyHistory.parse(storage.keys).rotate(since=since, keys=keys)
         await storage.rename(origin=storage.origin, keys=history.format())

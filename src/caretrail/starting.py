@@ -103,8 +103,7 @@ async def _compare_settings(repository: Repository, settings: Settings) -> None:
         settings,
         digest=lambda text: hmac.digest(key, text.encode(), sha256).hex()[:_DIGEST_DIGITS],
     )
-    last = await _last(repository, own.SETTINGS.code)
-    before = own.settings_of(last.items()) if last else None
+    before = await last_settings(repository)
     known = {name: value for name, value in now.items() if value}
     if before == known:
         return
@@ -117,6 +116,12 @@ async def _compare_settings(repository: Repository, settings: Settings) -> None:
         await repository.record_own(
             own.recording(log, started=started, scope=_READS, reason=reason)
         )
+
+
+async def last_settings(repository: Repository) -> dict[str, str] | None:
+    """Return what the last server's settings were, as the log tells of them; None before any."""
+    last = await _last(repository, own.SETTINGS.code)
+    return own.settings_of(last.items()) if last else None
 
 
 async def _last(repository: Repository, subtype: str) -> dict[str, str]:

@@ -81,7 +81,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
-    "custody": ("opening", "privacy", "storage", "config", *_FOUNDATION),
+    "approvals": ("account", "repository", "durable_file", *_ALL_KERNEL),
+    "custody": ("account", "approvals", "starting", "opening", "privacy", "storage", "config", "patterns", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
@@ -97,7 +98,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
     "accounts": ("options", "commands", "config", *_FOUNDATION),
-    "cli": ("accounts", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "keeping": ("options", "custody", "privacy", "config", *_FOUNDATION),
+    "cli": ("accounts", "keeping", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -133,6 +135,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "app": ("uvloop",),
     "bench": ("httpx", "uvloop"),
     "commands": ("httpx",),
+    "keeping": ("typer", "rich"),
     "cli": ("typer", "rich"),
     "options": ("typer",),
     "accounts": ("typer",),

@@ -5,6 +5,7 @@ The observer is the log, by its origin; DICOM PS3.15 A.5 has codes for most of w
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.patterns import codes, erasure
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
 SECURITY_CONFIGURATION: Final = codes.SECURITY_CONFIGURATION
 SETTINGS: Final = codes.security_event("settings", "Settings in Force")
+APPROVAL: Final = codes.security_event("approval", "Act of Two Persons")
 CLOCK_STEP: Final = codes.security_event("clock-step", "Clock Step")
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 UNSET: Final = "(not set)"
 _SETTING: Final = "setting:"
 OBJECT_SECURITY_CHANGED: Final = Code(DCM, "110135", "Object Security Attributes Changed")
@@ -110,10 +113,24 @@ def gap(log: Log, *, since: str, until: str) -> Json:
     )
 
 
-def key_changed(log: Log, *, keys: Iterable[str], since: int) -> Json:
-    """DICOM Security Configuration: other keys sign trees from the size `since` on."""
+def approval(log: Log, *, state: str, details: Mapping[str, str]) -> Json:
+    """DICOM Security Configuration: an act of two persons is requested, approved or carried out.
+
+    `details` name the approval, the command, a digest of what is asked for, and the persons.
+    """
+    rows = detail_list({"state": state, **details})
+    return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "E", rows, closer=APPROVAL)
+
+
+def key_changed(
+    log: Log, *, keys: Iterable[str], since: int, persons: Mapping[str, str] = NOBODY
+) -> Json:
+    """DICOM Security Configuration: other keys sign trees from the size `since` on.
+
+    `persons` name who did it and who approved, where that took two.
+    """
     rows = [
-        *detail_list({"key-since": str(since)}),
+        *detail_list({"key-since": str(since), **persons}),
         *(row for key in keys for row in detail_list({"key": key})),
     ]
     return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "U", rows)
@@ -142,16 +159,32 @@ def recovered(log: Log, *, origin: str, checkpoint: str | None, size: int) -> Js
     )
 
 
-def erased(log: Log, *, entries: Iterable[int], policy: str, requester: str, approver: str) -> Json:
+def erased(
+    log: Log,
+    *,
+    entries: Iterable[int],
+    policy: str,
+    requester: str,
+    approver: str,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Object Security Attributes Changed: the contents of these entries were erased."""
-    people = {"requester": requester, "approver": approver, erasure.POLICY: policy}
+    people = {"requester": requester, "approver": approver, erasure.POLICY: policy, **persons}
     rows = [*detail_list(people), *erasure.details(entries)]
     return _event(
         log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "D", rows, lifecycle=_PERMANENT_ERASURE
     )
 
 
-def retention_run(log: Log, *, before: str, policy: str, events: int, held: int) -> Json:
+def retention_run(
+    log: Log,
+    *,
+    before: str,
+    policy: str,
+    events: int,
+    held: int,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Security Alert: events recorded before an instant are past their retention.
 
     `held` of them stay, as a legal hold covers them.
@@ -161,21 +194,38 @@ def retention_run(log: Log, *, before: str, policy: str, events: int, held: int)
         "recorded-before": before,
         "events": str(events),
         "events-held": str(held),
+        **persons,
     }
     return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "E", detail_list(details))
 
 
-def data_key_destroyed(log: Log, *, month: str, policy: str, requester: str, approver: str) -> Json:
+def data_key_destroyed(
+    log: Log,
+    *,
+    month: str,
+    policy: str,
+    requester: str,
+    approver: str,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Security Configuration: the data key of a month goes, and with it all its contents."""
-    people = {"requester": requester, "approver": approver, erasure.POLICY: policy}
+    people = {"requester": requester, "approver": approver, erasure.POLICY: policy, **persons}
     details = detail_list({"data-key-destroyed": month} | people)
     return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "D", details)
 
 
-def hold(log: Log, *, number: int, query: str, reason: str, placed: bool) -> Json:
+def hold(
+    log: Log,
+    *,
+    number: int,
+    query: str,
+    reason: str,
+    placed: bool,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Security Alert: a legal hold was placed on what a query finds, or lifted."""
     details = {"hold": str(number), "reason": reason, "state": "placed" if placed else "lifted"}
-    rows = [*detail_list(details), {"type": "query", "valueString": query}]
+    rows = [*detail_list({**details, **persons}), {"type": "query", "valueString": query}]
     action = "C" if placed else "D"
     return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, action, rows)
 

@@ -18,18 +18,22 @@ from caretrail.storage.data_keys import Month
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from caretrail.patterns.own import Log
     from caretrail.repository import Repository
 
 
 class Order(NamedTuple):
-    """Why something is erased: the policy or legal basis, who asked, and who approved."""
+    """Why something is erased: the policy or legal basis, who asked, and who approved.
+
+    `persons` name who carries it out and by which approval, where that takes two persons.
+    """
 
     policy: str
     requester: str
     approver: str = ""
+    persons: Mapping[str, str] = own.NOBODY
 
 
 class Run(NamedTuple):
@@ -86,11 +90,15 @@ async def retain(
     entries = sorted(entry for entry in due if entry not in held)
     if only_count or not due:
         return Run(len(due), len(due) - len(entries), 0)
-    policy = order.policy
     kept = len(due) - len(entries)
     await repository.record_own(
         own.retention_run(
-            repository.speaking(), before=limit, policy=policy, events=len(due), held=kept
+            repository.speaking(),
+            before=limit,
+            policy=order.policy,
+            events=len(due),
+            held=kept,
+            persons=order.persons,
         )
     )
     await _erase(repository, entries, order, progress)

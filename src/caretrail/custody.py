@@ -44,6 +44,7 @@ async def _persons(log: Opened, settings: Settings, who: Person, act: Act) -> Ma
 
 async def _approved(log: Opened, settings: Settings, who: Person, order: Order, act: Act) -> Order:
     """Return the order with the person who has approved it, where that takes two."""
+    erasing.check(order)
     arguments = (*act.arguments, ("policy", order.policy), ("requester", order.requester))
     persons = await _persons(log, settings, who, Act(act.command, arguments))
     if not persons:
@@ -103,6 +104,7 @@ async def retain(
     """Erase what is past its retention and under no hold."""
     async with opening.opened(settings) as log:
         if not only_count:
+            erasing.limit_of(before)  # Nobody is asked to approve what cannot be done.
             order = await _approved(log, settings, who, order, Act("retain", (("before", before),)))
         run = await erasing.retain(
             log.repository,
@@ -120,9 +122,10 @@ async def shred(
 ) -> None:
     """Erase a month and destroy its data key."""
     async with opening.opened(settings) as log:
+        wanted = Month.parse(month)
         order = await _approved(log, settings, who, order, Act("shred", (("month", month),)))
         count = await erasing.shred(
-            log.repository, log.repository.speaking(), month=Month.parse(month), order=order
+            log.repository, log.repository.speaking(), month=wanted, order=order
         )
         say(f"{count} events erased; the data key of {month} is destroyed")
 

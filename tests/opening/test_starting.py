@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from caretrail import account, clock, config, opening, starting
+from caretrail import account, clock, config, opening, retrieving, starting
 from caretrail.clock import Reading
 from caretrail.config import Settings
-from caretrail.errors import StoreError
+from caretrail.errors import StoreError, TooCostlyError
 from caretrail.limits import CLOCK_STEP_MILLISECONDS
 from caretrail.patterns import codes, own
 from caretrail.search.query import parse
 from caretrail.tlog.entry import Kind
-from tests.opening.logs import run, settings
+from tests.opening.logs import append, run, settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -115,6 +116,50 @@ def test_reads_that_are_recorded_no_more_are_told(tmp_path: Path) -> None:
     assert (stopped, details["scope"]) == (["110133"], "reads of the log")
     *_, (started, _), _ = serve(settings(tmp_path))
     assert started == ["110134"]
+
+
+def forged(number: int) -> bytes:
+    """Return an event of somebody who wants to be the log."""
+    return json.dumps(
+        {
+            "resourceType": "AuditEvent",
+            "id": f"forged-{number}",
+            "type": {"system": codes.DCM, "code": "110113"},
+            "subtype": [{"system": own.SETTINGS.system, "code": own.SETTINGS.code}],
+            "recorded": "2026-11-24T12:00:00Z",
+            "agent": [{"requestor": True}],
+            "source": {"observer": {"display": "not the log"}},
+            "entity": [{"detail": [{"type": "setting:port", "valueString": "1"}]}],
+        }
+    ).encode()
+
+
+def test_nobody_else_can_say_what_the_settings_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serve(settings(tmp_path))
+    run(settings(tmp_path), append(*map(forged, range(3))))
+    assert serve(settings(tmp_path))[-1][1]["stopped-before"] == "clean"
+    assert subtypes(serve(settings(tmp_path))).count("110129") == 1
+    # One who sends a great many makes a start tell everything anew, and not fail.
+    monkeypatch.setattr(starting, "START_FOREIGN_EVENTS_MAX", 2)
+    assert subtypes(serve(settings(tmp_path))).count("110129") == 2
+
+
+def test_a_start_does_not_fail_over_a_search_that_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> Any:
+        raise TooCostlyError("too long")
+
+    monkeypatch.setattr(retrieving, "search", slow)
+    using = settings(tmp_path)
+
+    async def main() -> int:
+        async with opening.opened(using, is_server=True) as log:
+            return log.repository.size
+
+    assert asyncio.run(main()) == 2
 
 
 def test_another_version_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,6 +223,22 @@ def test_another_approver_than_the_one_who_did_is_refused(tmp_path: Path) -> Non
     assert "--approver" in str(wrong.exception)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["retain", "--before", "yesterday", "--policy", "p", "--requester", "r"],
+        ["retain", "--before", "2020-01-01T00:00:00Z", "--policy", "", "--requester", "r"],
+        ["shred", "last month", "--policy", "p", "--requester", "r"],
+    ],
+)
+def test_nobody_is_asked_to_approve_what_cannot_be_done(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    refused = command(tmp_path, *arguments, "--two-person-approval")
+    assert isinstance(refused.exception, ParameterError)
+    assert not (tmp_path / "log" / approvals.FOLDER).exists()
+
+
 def test_a_person_is_known_by_the_name_given_or_by_the_account() -> None:
     assert custody.person("  Ada \n Testfield ").name == "Ada Testfield"
     assert custody.person("").name == custody.person("x").account.name

@@ -50,7 +50,7 @@ async def redact(repository: Repository, event_ids: Sequence[str], order: Order)
     Raises NotFoundError for an id that is not there, and ParameterError for an event of the log's
     own or one under a hold; nothing is erased then.
     """
-    _check(order)
+    check(order)
     held = await holds.held_entries(repository)
     entries = []
     for event_id in event_ids:
@@ -80,10 +80,7 @@ async def retain(
     `before` is a FHIR instant. It can be cut off at any time and run again. `progress` is told how
     many of how many entries are erased. With `only_count` nothing is erased or recorded.
     """
-    try:
-        limit = format_instant(instant(before).milliseconds)
-    except ValueError as error:
-        raise ParameterError("`--before` is an instant, such as 2020-01-01T00:00:00Z") from error
+    limit = limit_of(before)
     held = await holds.held_entries(repository)
     records = repository.every(parse([("date", f"lt{limit}")], strict=True, base=""))
     due = [record.entry async for record in records if record.kind != Kind.OWN]
@@ -106,13 +103,21 @@ async def retain(
     return Run(len(due), kept, len(entries))
 
 
+def limit_of(before: str) -> str:
+    """Return an instant in the form that the log writes; raises ParameterError."""
+    try:
+        return format_instant(instant(before).milliseconds)
+    except ValueError as error:
+        raise ParameterError("`--before` is an instant, such as 2020-01-01T00:00:00Z") from error
+
+
 async def shred(repository: Repository, now: Log, *, month: Month, order: Order) -> int:
     """Erase all that others sent in a month, and destroy its data key; return how many there were.
 
     With the key go the contents in every backup. Raises ParameterError for a month that is not over
     yet, or of which something is under a hold, and NotFoundError when it has no key.
     """
-    _check(order)
+    check(order)
     if Month.of(instant(now.recorded).milliseconds) <= month:
         raise ParameterError("the month is not over yet")
     asked = [("_lastUpdated", str(month))]
@@ -142,6 +147,7 @@ async def _erase(
         progress(at + len(some), len(entries))
 
 
-def _check(order: Order) -> None:
+def check(order: Order) -> None:
+    """Raise ParameterError for an order that does not say why and for whom."""
     if not order.policy or not order.requester:
         raise ParameterError("an erasure names its policy and who asked for it")

@@ -155,8 +155,10 @@ def test_roles_are_told_before_and_after() -> None:
 
 def test_a_batch_is_told_entry_by_entry() -> None:
     good = SAMPLES["okta"][0]["sent"]
-    told = convert("okta", json.dumps([good, 7, {"eventType": "x"}, good]).encode(), entries_max=4)
+    sent = [good, "canary", {"eventType": "x"}, good]
+    told = convert("okta", json.dumps(sent).encode(), entries_max=4)
     assert [one.error is None for one in told] == [True, False, False, True]
+    assert told[1].body == b'"(left out)"'
     places = [one.error.issues()[0].expression for one in told if one.error is not None]
     assert places == ["[1]", "[2].published"]
     assert told[2].body == b'{"eventType":"x"}'
@@ -188,6 +190,9 @@ def test_an_entry_that_is_refused_is_kept_without_secrets() -> None:
         "deep": deep,
         "number": 7,
         "header": "Bearer canary",
+        "username": "canary",
+        "userPrincipalName": "canary",
+        "description": "canary",
         "url": "https://example.org/cb?code=canary&state=1",
         "opaque": "canaryAAAA1111bbbb2222CCCC3333dddd4444",
     }

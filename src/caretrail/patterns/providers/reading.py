@@ -37,7 +37,9 @@ _SECRETS: Final = (
 )
 _SECRET_NAME: Final = re.compile(
     r"password|passwd|secret|token|assertion|verifier|credential|api_?key|authorization|cookie"
-    r"|^code$|^pwd$|^otp$|^representation$",
+    r"|^code$|^pwd$|^otp$|^representation$"
+    # What somebody typed as his name, and texts that may quote it.
+    r"|^user_?name$|principalname$|^alternateid$|^login$|description$|message$|^identity$",
     re.IGNORECASE,
 )
 # Further in nobody looks; what is there is left out.
@@ -127,7 +129,7 @@ def instant(tree: Any, *path: str) -> str:
 
 def scrubbed(tree: Any, depth: int = 0) -> Any:
     """Return a copy of what was sent, with everything left out that may be a secret."""
-    if depth >= _DEPTH_MAX:
+    if depth >= _DEPTH_MAX or (depth == 0 and isinstance(tree, str)):
         return LEFT_OUT
     if isinstance(tree, dict):
         return {

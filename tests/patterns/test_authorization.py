@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caretrail.fhir import profiles
@@ -238,6 +238,7 @@ def test_a_usual_path_is_known(method: str, path: str, name: str) -> None:
     assert authorization.usual(method, path) == name
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     asked=st.dictionaries(st.text(max_size=20), st.text(max_size=60), max_size=6),
     answer=st.dictionaries(

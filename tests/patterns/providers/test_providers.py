@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caretrail.errors import InvalidError, TooLargeError
@@ -276,6 +276,7 @@ def mutated(draw: st.DrawFn, provider: str) -> Any:
 
 
 @PROVIDER
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_anything_anywhere_becomes_a_valid_event_or_an_answer(
     provider: str, data: st.DataObject

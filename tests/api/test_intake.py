@@ -60,7 +60,7 @@ def test_a_hook_of_okta_is_opened_and_its_question_answered(arr: Arr) -> None:
 
 def test_an_entry_that_is_wrong_does_not_stop_the_others(arr: Arr) -> None:
     good = SAMPLES["auth0"][0]["sent"]
-    bad = {"data": {"type": "s", "client_secret": "canary", "date": "canary"}}
+    bad = {"data": {"type": "s", "client_secret": "canary", "date": "yesterday"}}
     answer = post(arr, "auth0", [good, bad, "canary", None])
     assert statuses(answer) == ["201 Created", *["400 Bad Request"] * 3]
     issue = answer.json()["entry"][1]["response"]["outcome"]["issue"][0]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from caretrail.account import Account
+    from caretrail.os_account import Account
     from caretrail.repository import Repository
 
 FOLDER: Final = "approvals"

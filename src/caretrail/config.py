@@ -161,26 +161,31 @@ class Settings:
     authorization_server: bool = field(
         default=True,
         metadata={
+            "shown": True,
             "help": "Let people sign in, and give out tokens, at /auth. It is off with"
-            " --insecure-no-auth, and needs --public-url with https where others reach the port."
+            " --insecure-no-auth, and needs --public-url with https where others reach the port.",
         },
     )
     access_token_seconds: int = field(
-        default=300, metadata={"help": "How long an access token is valid."}
+        default=300, metadata={"shown": True, "help": "How long an access token is valid."}
     )
     refresh_token_hours: int = field(
         default=720,
-        metadata={"help": "How long an application may go on with what a person has permitted."},
+        metadata={
+            "shown": True,
+            "help": "How long an application may go on with what a person has permitted.",
+        },
     )
     session_idle_minutes: int = field(
         default=15,
-        metadata={"help": "How long somebody who is signed in may do nothing."},
+        metadata={"shown": True, "help": "How long somebody who is signed in may do nothing."},
     )
     require_second_factor: bool = field(
         default=True,
         metadata={
+            "shown": True,
             "help": "Ask administrators, auditors, privacy and security officers for a second"
-            " factor."
+            " factor.",
         },
     )
     two_person_approval: bool = field(

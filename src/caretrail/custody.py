@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caretrail import account, approvals, opening, starting
+from caretrail import approvals, opening, os_account, starting
 from caretrail.approvals import Act, Person
 from caretrail.errors import ParameterError
 from caretrail.patterns import own
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def person(name: str) -> Person:
     """Return who runs the command: by the name that was given, or else by the account."""
-    who = account.current()
+    who = os_account.current()
     return Person(" ".join(name.split()) or who.name, who)
 
 

@@ -13,7 +13,7 @@ from dataclasses import fields
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from caretrail import __version__, account, clock, config
+from caretrail import __version__, clock, config, os_account
 from caretrail.errors import Error, TooCostlyError
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import (
@@ -112,7 +112,7 @@ async def _compare_settings(repository: Repository, settings: Settings) -> None:
     known = {name: value for name, value in now.items() if value}
     if before == known:
         return
-    by = account.current().name
+    by = os_account.current().name
     log = repository.speaking()
     await repository.record_own(own.configured(log, settings=now, before=before, account=by))
     was_open = (before or {}).get("insecure_no_auth", "False")

@@ -68,9 +68,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # Getting events out: what a server, a command and its clients share.
     "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", "clock", *_ALL_KERNEL),
     "fetching": _FOUNDATION,
-    "account": (),
+    "os_account": (),
     # What a log says of itself when it is opened.
-    "starting": ("account", "repository", "config", "clock", *_ALL_KERNEL),
+    "starting": ("os_account", "repository", "config", "clock", *_ALL_KERNEL),
     # A log with its keys, and what it says of itself.
     "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
     "options": ("config",),
@@ -81,8 +81,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
-    "approvals": ("account", "repository", "durable_file", *_ALL_KERNEL),
-    "custody": ("account", "approvals", "starting", "opening", "privacy", "storage", "config", "patterns", *_FOUNDATION),
+    "approvals": ("os_account", "repository", "durable_file", *_ALL_KERNEL),
+    "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "patterns", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from caretrail import account, clock, config, opening, retrieving, starting
+from caretrail import clock, config, opening, os_account, retrieving, starting
 from caretrail.clock import Reading
 from caretrail.config import Settings
 from caretrail.errors import StoreError, TooCostlyError
@@ -66,7 +66,7 @@ def test_the_first_start_tells_all_settings_and_no_later_one_does(tmp_path: Path
     assert kind == SETTINGS
     assert start == [codes.APPLICATION_START.code]
     assert details["setting:port"] == "8080"
-    assert details["account"] == account.current().name
+    assert details["account"] == os_account.current().name
     assert "canary" not in str(details)
     assert str(tmp_path) not in str(details)
     assert len(details["setting:worm_folder"]) == 32
@@ -246,8 +246,8 @@ def test_every_value_that_is_not_shown_is_a_digest() -> None:
 def test_the_account_is_the_one_that_called_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setenv("SUDO_UID", "4123456789")
-    assert account.current() == ("uid 4123456789", 4123456789)
+    assert os_account.current() == ("uid 4123456789", 4123456789)
     monkeypatch.setenv("SUDO_UID", "not a number")
-    assert account.current().number == 0
+    assert os_account.current().number == 0
     monkeypatch.setattr(os, "getuid", lambda: 7_654_321)
-    assert account.current().number == 7_654_321
+    assert os_account.current().number == 7_654_321

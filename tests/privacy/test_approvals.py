@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from caretrail import approvals, custody
-from caretrail.account import Account
 from caretrail.approvals import Act, Person
 from caretrail.cli import commands
 from caretrail.errors import ApprovalNeededError, NotFoundError, ParameterError
 from caretrail.limits import APPROVALS_WAITING_MAX
+from caretrail.os_account import Account
 from caretrail.patterns import own
 from caretrail.privacy import holds
 from caretrail.storage.sqlite import verify

@@ -22,8 +22,8 @@ from caretrail.capture.proxy import Proxy
 from caretrail.capture.recorder import Recorder, fhir_server
 from caretrail.capture.spool import Confirming, Spool
 from caretrail.capture.spool_folder import Gap, SpoolFolder
-from caretrail.capture.upstream import Upstream
 from caretrail.capture.token_endpoints import TokenEndpoints
+from caretrail.capture.upstream import Upstream
 from caretrail.errors import ConfigurationError, Error
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import FORWARD_GATHERING_SECONDS, FORWARD_SECONDS_MAX

@@ -96,6 +96,10 @@ _FORM: Final = Message(
 )
 
 
+_GRANT: Final = Message(headers=_FORM.headers, body=b"grant_type=authorization_code&code=1")
+_REFRESH: Final = Message(headers=_FORM.headers, body=b"grant_type=refresh_token&refresh_token=1")
+
+
 def _bundled(kind: str) -> Exchange:
     asked = message({**_ENTRIES, "type": kind})
     answered = message({**_ANSWERS, "type": f"{kind}-response"})
@@ -199,6 +203,47 @@ EXAMPLES: Final[dict[str, Exchange]] = {
         by_client=True,
         request=message(bundle("history", OBSERVATION)),
     ),
+    "authorize": _exchange(
+        "GET",
+        "/auth/authorize",
+        302,
+        interaction="authorize",
+        query="response_type=code&client_id=app&scope=openid&state=1",
+        response=message(location="https://app.example.org/cb?code=1&state=1"),
+    ),
+    "token": _exchange(
+        "POST",
+        "/auth/token",
+        200,
+        interaction="token",
+        request=_GRANT,
+        response=message({"access_token": "1", "token_type": "bearer"}),
+    ),
+    "token (refresh)": _exchange(
+        "POST",
+        "/auth/token",
+        200,
+        interaction="token",
+        request=_REFRESH,
+        response=message({"access_token": "1", "token_type": "bearer"}),
+    ),
+    "revoke": _exchange("POST", "/auth/revoke", 200, interaction="revoke", request=_GRANT),
+    "introspect": _exchange(
+        "POST",
+        "/auth/introspect",
+        200,
+        interaction="introspect",
+        request=_GRANT,
+        response=message({"active": True}),
+    ),
+    "logout": _exchange("GET", "/auth/logout", 302, interaction="logout"),
+    "server-metadata": _exchange(
+        "GET",
+        "/r4/.well-known/smart-configuration",
+        200,
+        interaction="server-metadata",
+        response=message({"token_endpoint": "https://fhir.example.org/auth/token"}),
+    ),
     "unknown": _exchange("GET", "_statistics", 200),
 }  # fmt: skip
 
@@ -234,7 +279,8 @@ def cell(name: str, ending: str) -> str:
 
 
 def _told(event: Json) -> str:
-    profiles = [url.rpartition("IHE.BasicAudit.")[2] for url in event["meta"]["profile"]]
+    claimed = event.get("meta", {}).get("profile", ())
+    profiles = [url.rpartition("/")[2].removeprefix("IHE.BasicAudit.") for url in claimed]
     balp = [name for name in profiles if not name.startswith("OAUTH")]
     kind = " ".join([event["type"]["code"], *(row["code"] for row in event.get("subtype", ()))])
     return f"{balp[0] if balp else kind}: {event['action']} {event['outcome']}"

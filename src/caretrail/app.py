@@ -50,7 +50,7 @@ class Server:
         """
         settings = self.settings
         async with (
-            opening.opened(settings, on_commit=self.metrics.on_commit) as log,
+            opening.opened(settings, on_commit=self.metrics.on_commit, is_server=True) as log,
             with_authorization(settings, log.repository, address=address) as authorization,
         ):
             self.repository, self.authorization = log.repository, authorization

@@ -12,17 +12,18 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from caretrail import __version__
+from caretrail import __version__, keeping
 from caretrail.accounts import accounts
 from caretrail.config import WITNESS_PREFIX, GatewaySettings, Settings, WitnessSettings
 from caretrail.errors import ConfigurationError, Error
+from caretrail.keeping import bar, say
 from caretrail.options import OPENING, with_settings
 
 commands: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
 )
+commands.registered_commands += keeping.commands.registered_commands
 _problems: Final = Console(stderr=True, highlight=False, soft_wrap=True)
 
 commands.add_typer(accounts, name="access")
@@ -43,17 +44,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def _bar(*columns: Any) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        *columns,
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-    )
-
-
 @commands.command()
 def version() -> None:
     """Print the version."""
@@ -70,23 +60,18 @@ def serve(settings: Settings) -> None:
 
 
 async def _announce(server: Any, address: str) -> None:
-    _say(address)
+    say(address)
     if server.secret is None:
-        _say("Everybody may read and write (--insecure-no-auth). Try:")
-        _say(f"  curl '{address}/fhir/AuditEvent?_count=1'")
+        say("Everybody may read and write (--insecure-no-auth). Try:")
+        say(f"  curl '{address}/fhir/AuditEvent?_count=1'")
         return
     path = server.settings.folder / "token"
-    _say(f"The bearer token is in {path}. Try:")
-    _say(f"  curl -H \"Authorization: Bearer $(cat {path})\" '{address}/fhir/AuditEvent?_count=1'")
+    say(f"The bearer token is in {path}. Try:")
+    say(f"  curl -H \"Authorization: Bearer $(cat {path})\" '{address}/fhir/AuditEvent?_count=1'")
     link = await server.authorization.set_up_link() if server.authorization is not None else None
     if link is not None:
-        _say("Nobody can sign in yet. This link sets up the administrator, once, within a day:")
-        _say(f"  {link}")
-
-
-def _say(line: str) -> None:
-    """Print a line now, whole: others read it from a pipe."""
-    print(line, flush=True)
+        say("Nobody can sign in yet. This link sets up the administrator, once, within a day:")
+        say(f"  {link}")
 
 
 @commands.command()
@@ -95,7 +80,7 @@ def gateway(settings: GatewaySettings) -> None:
     """Audit any FHIR server: a proxy in front of it, whose events go to a repository."""
     from caretrail import gateway as process
 
-    process.run(settings, on_ready=_say)
+    process.run(settings, on_ready=say)
 
 
 @commands.command()
@@ -104,14 +89,23 @@ def load(
     settings: Settings,
     files: Files,
     skip: Annotated[int, typer.Option(help="Go on after this line or entry of the file.")] = 0,
+    provider: Annotated[
+        str,
+        typer.Option(
+            "--from", help="The files are an identity provider's: keycloak, auth0, okta or entra."
+        ),
+    ] = "",
 ) -> None:
-    """Load events from NDJSON files, Bundles or single resources into a data folder."""
+    """Load events from NDJSON files, Bundles, single resources or a provider's log."""
     from caretrail.commands.load import load_files
 
     if skip and len(files) > 1:
         raise ConfigurationError("--skip goes with one file")
-    with _bar() as bar:
-        sys.exit(asyncio.run(load_files(settings, files, skip=skip, bar=bar, say=_problems.print)))
+    with bar() as shown:
+        work = load_files(
+            settings, files, skip=skip, provider=provider, bar=shown, say=_problems.print
+        )
+        sys.exit(asyncio.run(work))
 
 
 @commands.command()
@@ -157,8 +151,8 @@ def export(
     wanted = Export(out, evidence, query, subject or (), start, end, after, tiles, entries)
     if server or token_file:
         sys.exit(fetch_export(server, token_file, wanted, say=_problems.print))
-    with _bar() as bar:
-        sys.exit(asyncio.run(export_log(settings, wanted, bar=bar, say=_problems.print)))
+    with bar() as shown:
+        sys.exit(asyncio.run(export_log(settings, wanted, bar=shown, say=_problems.print)))
 
 
 @commands.command()
@@ -169,7 +163,7 @@ def check(
     """Tell which profiles events meet, what is missing, and how to mend them."""
     from caretrail.commands.check import check_files
 
-    sys.exit(check_files(files, mend=mend, say=_say))
+    sys.exit(check_files(files, mend=mend, say=say))
 
 
 @commands.command()
@@ -211,8 +205,8 @@ def verify(
     """Check a log or a bundle. Exit code 0 only if everything holds."""
     from caretrail.commands.verify import Looking, verify_target
 
-    with _bar() as bar:
-        task = bar.add_task("entries", total=None)
+    with bar() as shown:
+        task = shown.add_task("entries", total=None)
         looking = Looking(
             policy=policy,
             tsa=tsa,
@@ -222,121 +216,12 @@ def verify(
             entries=entries,
             listed=listed,
             json=machine,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total: shown.update(task, completed=done, total=total),
         )
         lines, holds = verify_target(target, looking)
     for line in lines:
-        _say(line)
+        say(line)
     sys.exit(0 if holds else 1)
-
-
-Policy = Annotated[str, typer.Option(help="The policy or legal basis.")]
-Requester = Annotated[str, typer.Option(help="Who asked for it.")]
-Approver = Annotated[str, typer.Option(help="Who approved it, a second person.")]
-
-
-@commands.command()
-@with_settings(*OPENING)
-def redact(
-    settings: Settings,
-    events: Annotated[list[str], typer.Argument(help="Ids of events.")],
-    policy: Policy,
-    requester: Requester,
-    approver: Approver = "",
-) -> None:
-    """Erase the contents of events; their leaves and every proof stay. The server is stopped."""
-    from caretrail import custody
-    from caretrail.privacy.erasing import Order
-
-    order = Order(policy, requester, approver)
-    asyncio.run(custody.redact(settings, events, order, _say))
-
-
-@commands.command()
-@with_settings(*OPENING)
-def retain(
-    settings: Settings,
-    before: Annotated[str, typer.Option(help="An instant; what was recorded before goes.")],
-    policy: Policy,
-    requester: Requester,
-    approver: Approver = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-) -> None:
-    """Erase the contents of events past their retention, but those under a hold."""
-    from caretrail import custody
-    from caretrail.privacy.erasing import Order
-
-    order = Order(policy, requester, approver)
-    with _bar() as bar:
-        task = bar.add_task("events", total=None)
-        asyncio.run(
-            custody.retain(
-                settings,
-                before,
-                order,
-                only_count=dry_run,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
-                say=_say,
-            )
-        )
-
-
-@commands.command()
-@with_settings(*OPENING)
-def shred(
-    settings: Settings,
-    month: Annotated[str, typer.Argument(help="A month of receipt, yyyy-mm.")],
-    policy: Policy,
-    requester: Requester,
-    approver: Approver = "",
-) -> None:
-    """Erase all that was received in a month, in backups too: its data key is destroyed."""
-    from caretrail import custody
-    from caretrail.privacy.erasing import Order
-
-    asyncio.run(custody.shred(settings, month, Order(policy, requester, approver), _say))
-
-
-@commands.command()
-@with_settings(*OPENING)
-def hold(
-    settings: Settings,
-    query: Annotated[str, typer.Option(help="A search: what it finds is held.")] = "",
-    lift: Annotated[int, typer.Option(help="End the hold with this number.")] = 0,
-    reason: Annotated[str, typer.Option(help="Why.")] = "",
-) -> None:
-    """Place a legal hold on what a search finds, end one, or list those in force."""
-    from caretrail import custody
-
-    if query and lift:
-        raise ConfigurationError("either --query or --lift")
-    if lift:
-        asyncio.run(custody.lift_hold(settings, lift, reason, _say))
-    elif query:
-        asyncio.run(custody.place_hold(settings, query, reason, _say))
-    else:
-        asyncio.run(custody.list_holds(settings, _say))
-
-
-@commands.command()
-@with_settings(*OPENING)
-def recover(settings: Settings) -> None:
-    """Let a log that was restored from a copy go on, under another name and with another key."""
-    from caretrail import custody
-
-    asyncio.run(custody.recover(settings, _say))
-
-
-@commands.command("rotate-key")
-@with_settings(*OPENING)
-def rotate_key(
-    settings: Settings,
-    to: Annotated[Path, typer.Option(help="The file of the new key; made where there is none.")],
-) -> None:
-    """Let another key sign from now on; the log says so, and the old key signs that last."""
-    from caretrail import custody
-
-    asyncio.run(custody.rotate_key(settings, to, _say))
 
 
 @commands.command()
@@ -351,7 +236,7 @@ def witness(
     from caretrail.witness import server
 
     passphrase = os.environ.get(f"{WITNESS_PREFIX}PASSPHRASE", "").encode()
-    server.run(settings, log or [], passphrase=passphrase or None, say=_say)
+    server.run(settings, log or [], passphrase=passphrase or None, say=say)
 
 
 @commands.command()
@@ -365,7 +250,7 @@ def demo(
     from caretrail import app
     from caretrail.commands.demo import Hospital, has_clinic
 
-    hospital = Hospital(events=events, seed=seed, say=_say)
+    hospital = Hospital(events=events, seed=seed, say=say)
     here = replace(settings, port=_free(settings.port), clinic=has_clinic())
     app.run(here, on_ready=hospital.move_in)
 
@@ -399,6 +284,6 @@ def bench(
 
     if gateway_alone:
         for line in measure(seconds=seconds):
-            _say(line)
+            say(line)
         return
-    run_bench(events=events, seconds=seconds, folder=folder, output=output, say=_say)
+    run_bench(events=events, seconds=seconds, folder=folder, output=output, say=say)

@@ -11,7 +11,7 @@ from caretrail import limits
 from caretrail.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 PREFIX: Final = "CARETRAIL_"
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -21,7 +21,11 @@ LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set. A flag wins over the environment, and that over the file."""
+    """Everything that can be set. A flag wins over the environment, and that over the file.
+
+    In the log's own events a value is `shown` where the row says so, and else there by a digest; a
+    file whose `content` is a setting itself counts by that.
+    """
 
     data: Path = field(
         default=Path("caretrail-data"), metadata={"help": "The data folder of the embedded store."}
@@ -30,28 +34,43 @@ class Settings:
         default="",
         metadata={"help": "The store, as a URL: sqlite:///FOLDER (default: the data folder)."},
     )
-    host: str = field(default="127.0.0.1", metadata={"help": "The address to listen on."})
-    port: int = field(default=8080, metadata={"help": "The port to listen on; 0 takes a free one."})
+    host: str = field(
+        default="127.0.0.1", metadata={"shown": True, "help": "The address to listen on."}
+    )
+    port: int = field(
+        default=8080, metadata={"shown": True, "help": "The port to listen on; 0 takes a free one."}
+    )
     insecure_no_auth: bool = field(
         default=False,
-        metadata={"help": "Let everybody in, without a credential. For trials, on loopback only."},
+        metadata={
+            "shown": True,
+            "help": "Let everybody in, without a credential. For trials, on loopback only.",
+        },
     )
     public_url: str = field(
         default="",
         metadata={
-            "help": "The address of this server as clients see it, for links (behind a proxy)."
+            "shown": True,
+            "help": "The address of this server as clients see it, for links (behind a proxy).",
         },
     )
     require_date: bool = field(
-        default=False, metadata={"help": "Refuse a search without a date, as strict ITI-81 does."}
+        default=False,
+        metadata={"shown": True, "help": "Refuse a search without a date, as strict ITI-81 does."},
     )
     producer: str = field(
         default="token",
-        metadata={"help": "The name under which events of the built-in token are filed."},
+        metadata={
+            "shown": True,
+            "help": "The name under which events of the built-in token are filed.",
+        },
     )
     organisation: str = field(
         default="",
-        metadata={"help": "The organisation under which events of that token are filed."},
+        metadata={
+            "shown": True,
+            "help": "The organisation under which events of that token are filed.",
+        },
     )
     checkpoint_store: Path | None = field(
         default=None,
@@ -62,7 +81,10 @@ class Settings:
     )
     accept_new_checkpoint_store: bool = field(
         default=False,
-        metadata={"help": "Start without the last signed checkpoint, once. It is recorded."},
+        metadata={
+            "shown": True,
+            "help": "Start without the last signed checkpoint, once. It is recorded.",
+        },
     )
     signing_key: Path | None = field(
         default=None,
@@ -79,20 +101,28 @@ class Settings:
         },
     )
     signing_command_key: str = field(
-        default="", metadata={"help": "The verifier key of that command, name+id+key."}
+        default="",
+        metadata={"shown": True, "help": "The verifier key of that command, name+id+key."},
     )
     sign_ml_dsa: bool = field(
-        default=False, metadata={"help": "Sign checkpoints with ML-DSA-44, too."}
+        default=False, metadata={"shown": True, "help": "Sign checkpoints with ML-DSA-44, too."}
     )
     witness_policy: Path | None = field(
         default=None,
-        metadata={"help": "A C2SP tlog-policy file: the witnesses to ask, and their quorum."},
+        metadata={
+            "content": True,
+            "help": "A C2SP tlog-policy file: the witnesses to ask, and their quorum.",
+        },
     )
     timestamp_url: str = field(
         default="", metadata={"help": "A time-stamping authority (RFC 3161) for checkpoints."}
     )
     timestamp_certificates: Path | None = field(
-        default=None, metadata={"help": "The authority's certificates, in PEM, with their root."}
+        default=None,
+        metadata={
+            "content": True,
+            "help": "The authority's certificates, in PEM, with their root.",
+        },
     )
     worm_folder: Path | None = field(
         default=None, metadata={"help": "A write-once folder for checkpoints and time stamps."}
@@ -107,66 +137,87 @@ class Settings:
     log_access: str = field(
         default="hashes",
         metadata={
+            "shown": True,
             "help": "What of /log needs no credential: public (all), hashes (checkpoint and hash"
-            " tiles), private (nothing)."
+            " tiles), private (nothing).",
         },
     )
     copy_window_hours: int = field(
         default=0,
         metadata={
+            "shown": True,
             "help": "How long an event that is sent again is recognised, by its receipt; 0 is for"
-            " ever."
+            " ever.",
         },
     )
     verify_hours: int = field(
         default=24,
         metadata={
+            "shown": True,
             "help": "The server verifies its whole log beside its work, this long after the last"
-            " time; 0 switches it off."
+            " time; 0 switches it off.",
         },
     )
     authorization_server: bool = field(
         default=True,
         metadata={
+            "shown": True,
             "help": "Let people sign in, and give out tokens, at /auth. It is off with"
-            " --insecure-no-auth, and needs --public-url with https where others reach the port."
+            " --insecure-no-auth, and needs --public-url with https where others reach the port.",
         },
     )
     access_token_seconds: int = field(
-        default=300, metadata={"help": "How long an access token is valid."}
+        default=300, metadata={"shown": True, "help": "How long an access token is valid."}
     )
     refresh_token_hours: int = field(
         default=720,
-        metadata={"help": "How long an application may go on with what a person has permitted."},
+        metadata={
+            "shown": True,
+            "help": "How long an application may go on with what a person has permitted.",
+        },
     )
     session_idle_minutes: int = field(
         default=15,
-        metadata={"help": "How long somebody who is signed in may do nothing."},
+        metadata={"shown": True, "help": "How long somebody who is signed in may do nothing."},
     )
     require_second_factor: bool = field(
         default=True,
         metadata={
+            "shown": True,
             "help": "Ask administrators, auditors, privacy and security officers for a second"
-            " factor."
+            " factor.",
+        },
+    )
+    two_person_approval: bool = field(
+        default=False,
+        metadata={
+            "shown": True,
+            "help": "Erasing, ending a hold and changing the key take a second person:"
+            " `caretrail approve`.",
         },
     )
     clinic: bool = field(
         default=False,
         metadata={
-            "help": "Keep resources of all other types, too, and record what is done with them."
+            "shown": True,
+            "help": "Keep resources of all other types, too, and record what is done with them.",
         },
     )
     event_bytes_max: int = field(
-        default=limits.EVENT_BYTES_MAX, metadata={"help": "The largest event taken, in bytes."}
+        default=limits.EVENT_BYTES_MAX,
+        metadata={"shown": True, "help": "The largest event taken, in bytes."},
     )
     bundle_entries_max: int = field(
-        default=limits.BUNDLE_ENTRIES_MAX, metadata={"help": "The most entries of a Bundle."}
+        default=limits.BUNDLE_ENTRIES_MAX,
+        metadata={"shown": True, "help": "The most entries of a Bundle."},
     )
     bundle_bytes_max: int = field(
-        default=limits.BUNDLE_BYTES_MAX, metadata={"help": "The largest Bundle taken, in bytes."}
+        default=limits.BUNDLE_BYTES_MAX,
+        metadata={"shown": True, "help": "The largest Bundle taken, in bytes."},
     )
     log_level: str = field(
-        default="info", metadata={"help": "What is logged: debug, info, warning or error."}
+        default="info",
+        metadata={"shown": True, "help": "What is logged: debug, info, warning or error."},
     )
 
     def __post_init__(self) -> None:
@@ -256,6 +307,14 @@ class GatewaySettings:
     pass_through: str = field(
         default="",
         metadata={"help": "Path prefixes, by comma, that are passed on without a record: /auth."},
+    )
+    token_endpoints: str = field(
+        default="",
+        metadata={
+            "help": "Endpoints of the authorization server that are passed on and recorded,"
+            " besides the usual ones below the FHIR base and pass_through: token=/oauth2/token,"
+            " revoke=/oauth2/revoke. none switches their recognition off."
+        },
     )
     upstream_verifies_tokens: bool = field(
         default=False,
@@ -360,6 +419,18 @@ def token(path: Path) -> str:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"the token file {path} cannot be read") from error
+
+
+def facts(settings: Settings, *, digest: Callable[[str], str]) -> dict[str, str]:
+    """Return what may be said of each setting: its value, or what `digest` makes of it."""
+    found = {}
+    for row in fields(Settings):
+        value = getattr(settings, row.name)
+        text = "" if value is None else str(value)
+        if row.metadata.get("content") and value is not None:
+            text += "\n" + content(value).hex()
+        found[row.name] = text if row.metadata.get("shown") or not text else digest(text)
+    return found
 
 
 def load(

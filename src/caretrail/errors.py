@@ -88,6 +88,12 @@ class ImmutableError(Error):
     status, issue = 405, "not-supported"
 
 
+class ApprovalNeededError(Error):
+    """A second person has to approve this first; the message says how."""
+
+    status, issue = 403, "suppressed"
+
+
 class NotAcceptableError(Error):
     """None of the asked-for formats can be given."""
 

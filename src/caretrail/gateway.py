@@ -22,6 +22,7 @@ from caretrail.capture.proxy import Proxy
 from caretrail.capture.recorder import Recorder, fhir_server
 from caretrail.capture.spool import Confirming, Spool
 from caretrail.capture.spool_folder import Gap, SpoolFolder
+from caretrail.capture.token_endpoints import TokenEndpoints
 from caretrail.capture.upstream import Upstream
 from caretrail.errors import ConfigurationError, Error
 from caretrail.fhir.temporal import format_instant
@@ -90,7 +91,12 @@ class Process:
             on_accepted=audited.believing() if settings.upstream_verifies_tokens else None,
         )
         self.application = audited.Gateway(
-            AuditMiddleware(self._proxy, self._recorder, base=public.path),
+            AuditMiddleware(
+                self._proxy,
+                self._recorder,
+                base=public.path,
+                endpoints=TokenEndpoints.parse(settings.token_endpoints),
+            ),
             self._proxy,
             upstream=upstream,
             public=public,

@@ -111,6 +111,10 @@ SECURITY_LABELS_MAX: Final = 20  # More than any resource of the guides carries.
 EVENT_SHAPES_MAX: Final = 4_096
 # An X-Request-Id that is longer, or not visible ASCII, is replaced by one of ours.
 REQUEST_ID_CHARACTERS_MAX: Final = 128
+# Paths of token endpoints that are learned from metadata: some servers have several issuers.
+TOKEN_ENDPOINTS_MAX: Final = 64
+# A text that an identity provider wrote: names, reasons, agents of browsers.
+PROVIDER_TEXT_CHARACTERS_MAX: Final = 256
 # Addresses of running exports that a process remembers, the oldest forgotten first.
 EXPORT_ADDRESSES_MAX: Final = 10_000
 # Sending events: tries, and the longest wait between two of them.
@@ -227,3 +231,12 @@ INDEX_ROWS_MAX: Final = 20_000
 CHAIN_LINKS_MAX: Final = 4  # Each link of a chained search is a join.
 SORT_KEYS_MAX: Final = 4  # Each is looked up for every resource that fits.
 INCLUDE_ROUNDS_MAX: Final = 4  # How far `_include:iterate` follows references.
+# A clock that is slewed moves by half a millisecond a second; what moves by more was set.
+CLOCK_STEP_MILLISECONDS: Final = 2_000
+CLOCK_WATCH_SECONDS: Final = 5.0
+# Events of others that look like the log's own: a start reads over so many, some seconds' worth.
+START_FOREIGN_EVENTS_MAX: Final = 10_000
+# A second person answers within a working day; what is asked for must not lie about.
+APPROVAL_SECONDS: Final = 24 * 3_600
+APPROVAL_FILE_BYTES_MAX: Final = 1024 * 1024  # The ids of thousands of events to be erased.
+APPROVALS_WAITING_MAX: Final = 100

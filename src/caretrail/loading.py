@@ -1,4 +1,4 @@
-"""Reading files of events: NDJSON, one event or one Bundle in JSON or XML."""
+"""Reading files of events: NDJSON, one event or one Bundle in JSON or XML, or a provider's log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import msgspec
 
 from caretrail.errors import Error, InvalidError, TooLargeError
 from caretrail.fhir import intake, xml
+from caretrail.fhir.strict_json import BOM
+from caretrail.patterns.providers.reading import clean
+from caretrail.patterns.providers.table import Told, convert
 from caretrail.repository import Refused, Submission
 
 if TYPE_CHECKING:
@@ -19,14 +22,20 @@ if TYPE_CHECKING:
 # One commit's worth: large enough to be fast, small enough to show progress.
 _EVENTS_AT_ONCE: Final = 500
 _FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # Of a file that is not NDJSON: it is read whole.
+_LINE_BYTES_MAX: Final = 16 * 1024 * 1024  # Of a first line; a log has some KB.
+_ENTRIES_MAX: Final = _FILE_BYTES_MAX  # The file's size is the bound.
 
 
 class Source(NamedTuple):
-    """An event in a file: where it stands, counted from 1, and its bytes."""
+    """An event in a file: where it stands, counted from 1, and its bytes.
+
+    `problem` is why there is no event in what a provider wrote; the bytes then are its, scrubbed.
+    """
 
     number: int
     body: bytes
     xml: bool
+    problem: InvalidError | None = None
 
 
 class Progress(NamedTuple):
@@ -62,6 +71,40 @@ def read(path: Path) -> Iterator[Source]:
             yield from _whole(_all(path), is_xml=False, original=b"")
 
 
+def read_provider(path: Path, provider: str) -> Iterator[Source]:
+    """Yield the events in a file of an identity provider: JSON as it sends it, or one a line.
+
+    They are counted from 1 over the whole file. Raises InvalidError for what is not JSON.
+    """
+    number = 0
+    for part, is_line in _parts(path):
+        try:
+            told = convert(provider, part, entries_max=_ENTRIES_MAX)
+        except (InvalidError, TooLargeError) as error:
+            if not is_line:
+                raise
+            kept = msgspec.json.encode(clean(part.decode(errors="replace")) or "")
+            told = [Told(kept, InvalidError(error.issues()))]
+        for one in told:
+            number += 1
+            yield Source(number, one.body, xml=False, problem=one.error)
+
+
+def _parts(path: Path) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line of a file whose first line is JSON, and of another file all, at once."""
+    with path.open("rb") as file:
+        try:
+            first = file.readline(_LINE_BYTES_MAX).removeprefix(BOM)
+            msgspec.json.decode(first)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            yield _all(path), False
+            return
+        file.seek(0)
+        for line in file:
+            if line.strip():
+                yield line.strip(), True
+
+
 def _all(path: Path) -> bytes:
     if path.stat().st_size > _FILE_BYTES_MAX:
         raise TooLargeError("a file that is not NDJSON may not be larger than 256 MiB")
@@ -93,6 +136,8 @@ class Loader:
         events, refused = [], []
         for source in sources:
             try:
+                if source.problem is not None:
+                    raise source.problem
                 found = intake.parse(source.body, xml=source.xml)
                 events.append(Submission(source.body, found.form, found.event))
             except (InvalidError, TooLargeError) as error:

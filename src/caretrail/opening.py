@@ -11,14 +11,11 @@ import secrets
 import shlex
 import time
 from contextlib import asynccontextmanager
-from dataclasses import fields
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caretrail import __version__
+from caretrail import __version__, starting
 from caretrail.config import content
 from caretrail.errors import ConfigurationError
-from caretrail.fhir.temporal import format_instant
 from caretrail.patterns import codes, own
 from caretrail.publisher import publishing
 from caretrail.publisher.anchors import Pinned, TimeStampAuthority, WriteOnceFolder
@@ -35,7 +32,7 @@ from caretrail.tlog.note import VerifierKey
 from caretrail.tlog.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from caretrail.committer import Commit
@@ -55,11 +52,14 @@ class Opened(NamedTuple):
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, on_commit: Callable[[Commit], None] = lambda _: None
+    settings: Settings,
+    *,
+    on_commit: Callable[[Commit], None] = lambda _: None,
+    is_server: bool = False,
 ) -> AsyncIterator[Opened]:
     """Open the log, and let go of it in the end, whatever happens.
 
-    Raises ConfigurationError when it is in use, damaged, or not what was signed last.
+    A server says how its settings differ from the last server's, and watches the clock. Raises ConfigurationError when it is in use, damaged, or not what was signed last.
     """
     storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
     try:
@@ -69,7 +69,8 @@ async def opened(
         on_trust = publishing.check_start(
             storage, store, accept_new=settings.accept_new_checkpoint_store
         )
-        clean = _was_stopped(storage.proofs(), storage.found.size)
+        left = _was_stopped(storage.proofs(), storage.found.size)
+        received = storage.received
     except BaseException:
         await storage.close()
         raise
@@ -91,11 +92,22 @@ async def opened(
             witnesses=_witnesses(settings, repository),
             anchors=_anchors(settings),
         )
-        await _say_started(repository, settings, clean=clean, on_trust=on_trust)
+        await starting.say_started(
+            repository,
+            settings,
+            left=left,
+            received=received,
+            on_trust=on_trust,
+            is_server=is_server,
+        )
         await publisher.start()
+        watch = asyncio.create_task(starting.watch_clock(repository)) if is_server else None
         try:
             yield Opened(repository, publisher)
         finally:
+            if watch is not None:
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
             await repository.record_own(own.stopped(repository.speaking(), version=__version__))
             await publisher.close()
     finally:
@@ -190,32 +202,6 @@ def _was_stopped(proofs: Proofs, size: int) -> int | None:
     return last.record.received
 
 
-async def _say_started(
-    repository: Repository, settings: Settings, *, clean: int | None, on_trust: bool
-) -> None:
-    log, size = repository.speaking(), repository.size
-    if clean is not None:
-        since = format_instant(clean)
-        await repository.record_own(own.gap(log, since=since, until=log.recorded))
-    if on_trust:
-        await repository.record_own(own.checkpoint_store_accepted(log, size=size))
-    await repository.record_own(
-        own.started(
-            log,
-            version=__version__,
-            size=size,
-            configuration=digest(settings),
-            clean=clean is None,
-        )
-    )
-
-
-def digest(settings: Settings) -> str:
-    """Return a digest of the settings in force: equal settings have equal ones."""
-    rows = [f"{row.name}={getattr(settings, row.name)}" for row in fields(settings)]
-    return sha256("\n".join(rows).encode()).hexdigest()
-
-
 async def recover(settings: Settings) -> str:
     """Let a restored log go on under another name; return its new origin.
 
@@ -248,10 +234,13 @@ async def recover(settings: Settings) -> str:
     return origin
 
 
-async def rotate_key(settings: Settings, following: Path) -> str:
+async def rotate_key(
+    settings: Settings, following: Path, *, persons: Mapping[str, str] = own.NOBODY
+) -> str:
     """Let the key in the file `following` take over; return its verifier key.
 
     The rotation is an entry, and the checkpoint over it is the last that the old key signs.
+    `persons` name who did it and who approved, where that takes two.
     """
     storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
     repository = Repository(storage)
@@ -266,7 +255,7 @@ async def rotate_key(settings: Settings, following: Path) -> str:
         since = repository.size + 2
         vkeys = [key.format() for key in keys]
         log = repository.speaking()
-        await repository.record_own(own.key_changed(log, keys=vkeys, since=since))
+        await repository.record_own(own.key_changed(log, keys=vkeys, since=since, persons=persons))
         await _sign_once(storage, repository, signers, store)
         history = KeyHistory.parse(storage.keys).rotate(since=since, keys=keys)
         await storage.rename(origin=storage.origin, keys=history.format())

@@ -36,6 +36,7 @@ OPENING: Final = (
     "sign_ml_dsa",
     "witness_policy",
     "data_keys",
+    "two_person_approval",
 )
 
 

@@ -69,8 +69,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # Getting events out: what a server, a command and its clients share.
     "exporting": ("publisher", "repository", "storage", "evidence", "durable_file", "clock", *_ALL_KERNEL),
     "fetching": _FOUNDATION,
+    "os_account": (),
+    # What a log says of itself when it is opened.
+    "starting": ("os_account", "repository", "config", "clock", *_ALL_KERNEL),
     # A log with its keys, and what it says of itself.
-    "opening": ("publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
+    "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
     "options": ("config",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": ("durable_file", *_ALL_KERNEL),
@@ -79,7 +82,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
-    "custody": ("opening", "privacy", "storage", "config", *_FOUNDATION),
+    "approvals": ("os_account", "repository", "durable_file", *_ALL_KERNEL),
+    "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "patterns", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
@@ -95,7 +99,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
     "accounts": ("options", "commands", "config", *_FOUNDATION),
-    "cli": ("accounts", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "keeping": ("options", "custody", "privacy", "config", *_FOUNDATION),
+    "cli": ("accounts", "keeping", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.
@@ -131,6 +136,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "app": ("uvloop",),
     "bench": ("httpx", "uvloop"),
     "commands": ("httpx", "cryptography"),
+    "keeping": ("typer", "rich"),
     "cli": ("typer", "rich"),
     "options": ("typer",),
     "accounts": ("typer",),

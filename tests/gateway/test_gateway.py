@@ -197,6 +197,18 @@ def test_paths_outside_of_the_base_are_closed_unless_they_are_opened(place: Town
         assert client.get("/caretrail-gateway/other").status_code == 404
 
 
+def test_a_token_endpoint_that_is_opened_leaves_its_event_and_no_secret(place: Town) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": "canary-token", "client_id": "app-77"}
+    with httpx.Client(base_url=place.origin) as client:
+        assert client.post("/auth/token", data=form).status_code == 200
+    place.drain()
+    found = [one for one in place.events() if "app-77" in json.dumps(one["agent"])]
+    assert [one["subtype"][0]["code"] for one in found] == ["ITI-71"]
+    raw_requests = [base64.b64decode(row["query"]) for row in found[0]["entity"]]
+    assert b"grant_type=refresh_token" in raw_requests[0]
+    assert b"canary" not in raw_requests[0] + json.dumps(found).encode()
+
+
 def test_a_server_that_is_silent_is_a_timeout(place: Town, client: httpx.Client) -> None:
     answer = client.get("/$slow?seconds=6", headers={"x-request-id": "slow-1"})
     assert answer.status_code == 504

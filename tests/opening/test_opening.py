@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from caretrail import opening
+from caretrail import opening, starting
 from caretrail.errors import ConfigurationError, VerificationError
 from caretrail.patterns import own
 from caretrail.search.query import parse
@@ -234,5 +234,5 @@ def test_a_second_signature_is_ml_dsa(tmp_path: Path) -> None:
 
 def test_the_digest_of_the_settings_follows_the_settings(tmp_path: Path) -> None:
     using = settings(tmp_path)
-    assert opening.digest(using) == opening.digest(replace(using))
-    assert opening.digest(using) != opening.digest(replace(using, require_date=True))
+    assert starting.digest(using) == starting.digest(replace(using))
+    assert starting.digest(using) != starting.digest(replace(using, require_date=True))

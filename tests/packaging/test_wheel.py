@@ -76,8 +76,8 @@ def test_what_the_wheel_installs_serves_and_verifies(wheel: Path, tmp_path: Path
             assert created.status == 201
     assert served.process.returncode == 0
     said = _run([*caretrail, "verify", "caretrail-data"], tmp_path, environment)
-    # Its start and its stop are entries, too.
-    assert said.startswith("whole: 3 ")
+    # Its settings, its start and its stop are entries, too.
+    assert said.startswith("whole: 4 ")
 
 
 def _pip(command: str, *arguments: str) -> None:

@@ -29,6 +29,55 @@ FACTS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
         {"stopped-before": "unclean"},
     ),
     "stop": (own.stopped(LOG, version="1"), "110121", "0", {"version": "1"}),
+    "first settings": (
+        own.configured(LOG, settings={"port": "1", "store": ""}, before=None, account="root"),
+        "110129",
+        "0",
+        {"account": "root", "setting:port": "1"},
+    ),
+    "other settings": (
+        own.configured(
+            LOG,
+            settings={"port": "1", "host": "", "store": "x"},
+            before={"port": "2", "host": "h", "store": "x"},
+            account="root",
+        ),
+        "110129",
+        "0",
+        {
+            "before:port": "2",
+            "after:port": "1",
+            "before:host": "h",
+            "after:host": own.UNSET,
+            "setting:store": "x",
+        },
+    ),
+    "other version": (
+        own.software_changed(LOG, before="1", after="2"),
+        "110131",
+        "0",
+        {"before:version": "1", "after:version": "2"},
+    ),
+    "recording stopped": (
+        own.recording(LOG, started=False, scope="reads", reason="a setting"),
+        "110133",
+        "0",
+        {"scope": "reads", "reason": "a setting"},
+    ),
+    "recording started": (
+        own.recording(LOG, started=True, scope="reads", reason="a setting"),
+        "110134",
+        "0",
+        {},
+    ),
+    "clock step": (
+        own.clock_stepped(
+            LOG, before="2026-11-24T10:00:00Z", after="2026-11-24T11:00:00Z", milliseconds=3_600_000
+        ),
+        "clock-step",
+        "4",
+        {"milliseconds": "3600000"},
+    ),
     "gap": (
         own.gap(LOG, since="2026-11-24T10:00:00Z", until="2026-11-24T11:00:00Z"),
         "110133",

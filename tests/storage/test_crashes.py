@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_START_SECONDS = 20
+_START_SECONDS = 120  # A machine that others load takes its time.
 SERVE = "from caretrail.cli import main; main()"
 
 

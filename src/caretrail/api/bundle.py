@@ -176,7 +176,7 @@ class _Work:
             raise PreconditionError("several events fit the condition")
         for found in page.records:
             del self._submissions[index]
-            self._answers[index] = _answer(
+            self._answers[index] = answer(
                 200, found.id, received=found.received, base=self._request.base
             )
 
@@ -186,7 +186,7 @@ class _Work:
                 raise TooCostlyError(f"a batch may hold {READS_MAX} reads and searches")
             self._answers[index] = await self._read(self._entries[index])
         except Error as error:
-            self._answers[index] = _failed(error)
+            self._answers[index] = failed(error)
 
     async def _read(self, entry: Entry) -> Any:
         path, _, query = entry.url.removeprefix(self._request.base).strip("/").partition("?")
@@ -210,13 +210,13 @@ class _Work:
 
     def _refuse(self, index: int, error: Error) -> None:
         """Answer an entry with its problems, and keep it for its sender."""
-        self._answers[index] = _failed(error)
+        self._answers[index] = failed(error)
         resource = self._entries[index].resource
         if resource is not None:
             self._refused.append(Refused(resource, tuple(error.issues())))
 
     def _stored(self, stored: Stored, submission: Submission) -> Any:
-        answer = _answer(
+        found = answer(
             201 if stored.created else 200,
             stored.id,
             received=stored.received,
@@ -227,12 +227,12 @@ class _Work:
             event = served(
                 submission.body, submission.form, event_id=stored.id, received_ms=stored.received
             )
-            return {"resource": Raw(event), **answer}
+            return {"resource": Raw(event), **found}
         if self._returns == "OperationOutcome":
-            answer["response"]["outcome"] = Raw(outcome_bytes(told(stored, submission.event)))
+            found["response"]["outcome"] = Raw(outcome_bytes(told(stored, submission.event)))
         elif stored.flags:
-            answer["response"]["outcome"] = Raw(outcome_bytes(flag_warnings(stored)))
-        return answer
+            found["response"]["outcome"] = Raw(outcome_bytes(flag_warnings(stored)))
+        return found
 
     def _response(self, kind: str) -> Response:
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": kind}
@@ -241,7 +241,8 @@ class _Work:
         return Response(200, msgspec.json.encode(bundle))
 
 
-def _answer(status: int, event_id: str, *, received: int, base: str) -> dict[str, Any]:
+def answer(status: int, event_id: str, *, received: int, base: str) -> dict[str, Any]:
+    """Return what an entry that is recorded, or was before, is answered."""
     return {
         "response": {
             "status": _status(status),
@@ -252,7 +253,8 @@ def _answer(status: int, event_id: str, *, received: int, base: str) -> dict[str
     }
 
 
-def _failed(error: Error) -> dict[str, Any]:
+def failed(error: Error) -> dict[str, Any]:
+    """Return what an entry that is refused is answered."""
     outcome = Raw(outcome_bytes(error.issues()))
     return {"response": {"status": _status(error.status), "outcome": outcome}}
 

@@ -21,6 +21,7 @@ from caretrail.api import (
     capability,
     export,
     health,
+    intake,
     log,
     negotiation,
     proof,
@@ -133,6 +134,8 @@ ROUTES: Final = (
     Route("GET", f"{_DEFINITION}/{{id}}", capability.operation_definition, "definitions"),
     Route("GET", _PARAMETER, capability.search_parameters, "definitions"),
     Route("GET", f"{_PARAMETER}/{{id}}", capability.search_parameter, "definitions"),
+    Route("POST", "/intake/{provider}", intake.take, "intake", body="bundle", fhir=False),
+    Route("GET", "/intake/{provider}", intake.verify, "intake", fhir=False),
     # What of the log is public is for a setting to say; the handlers see to it.
     Route("GET", "/log/checkpoint", log.checkpoint, "log", public=True, fhir=False),
     Route("GET", "/log/checkpoint/latest", log.latest, "log", public=True, fhir=False),

@@ -47,7 +47,8 @@ class Gateway:
     """An ASGI application: `audited` is the proxy with the audit around it.
 
     With `confirming` (on-failure `block`) requests are let in only while the repository takes
-    events. `passed` are path prefixes outside of the FHIR base that go through without a record.
+    events. `passed` are path prefixes outside of the FHIR base that go through without a record,
+    but for the token endpoints among them.
     """
 
     def __init__(
@@ -75,10 +76,13 @@ class Gateway:
         path = raw_path(scope).decode("latin-1")
         if path.startswith(OWN):
             await self._own(path.removeprefix(OWN), send)
-        elif self._audited.covers(scope["method"], path):
+        elif self._audited.serves(scope["method"], path):
             await self._audit(scope, receive, send)
         elif any(path == one or path.startswith(f"{one}/") for one in self._passed):
-            await self._guard(self._proxy, scope, receive, send)
+            if self._audited.covers(scope["method"], path):
+                await self._audit(scope, receive, send)
+            else:
+                await self._guard(self._proxy, scope, receive, send)
         else:
             await answer(send, 404, _OUTSIDE, CLOSE)
 

@@ -14,9 +14,11 @@ from caretrail import clock
 from caretrail.capture import recorder as recording
 from caretrail.capture.exports import ExportAddresses
 from caretrail.capture.forwarding import raw_path
+from caretrail.capture.token_endpoints import TokenEndpoints, client_of
 from caretrail.errors import Issue
 from caretrail.fhir.operation_outcome import outcome_bytes
 from caretrail.limits import CAPTURE_BODY_BYTES_MAX
+from caretrail.patterns.authorization import ENDPOINTS
 from caretrail.patterns.credential import opaque
 from caretrail.patterns.exchange import (
     NOBODY,
@@ -102,9 +104,10 @@ def bearer(scope: Scope) -> Identity:
 
 
 class AuditMiddleware:
-    """Wraps an ASGI application whose FHIR base is at `base`; other paths are not touched.
+    """Wraps an ASGI application whose FHIR base is at `base`, with its authorization server.
 
-    `identify` is called when the answer begins, and so sees what inner middleware found out.
+    Other paths are not touched. `identify` is called when the answer begins, and so sees what inner
+    middleware found out. `endpoints` says where tokens are given out.
     """
 
     def __init__(
@@ -115,7 +118,9 @@ class AuditMiddleware:
         base: str = "",
         identify: Callable[[Scope], Identity] = bearer,
         block: bool = True,
+        endpoints: TokenEndpoints | None = None,
     ) -> None:
+        self.endpoints = endpoints or TokenEndpoints()
         self.app, self.recorder, self.block = app, recorder, block
         self.base, self.identify = base.rstrip("/"), identify
         self.exports = ExportAddresses()
@@ -129,17 +134,24 @@ class AuditMiddleware:
         if not self.covers(scope["method"], path):
             await self.app(scope, receive, send)
             return
-        known = self.exports.interaction(scope["method"], path)
-        path = path.removeprefix(self.base).lstrip("/")
+        known = self.endpoints.interaction(scope["method"], path)
+        if not known:
+            known = self.exports.interaction(scope["method"], path)
+            path = path.removeprefix(self.base).lstrip("/")
         await _Call(self, scope, receive, send, path=path, known=known).run()
 
-    def covers(self, method: str, path: str) -> bool:
-        """Tell whether an address is of the FHIR server, or one that it gave for an export."""
+    def serves(self, method: str, path: str) -> bool:
+        """Tell whether an address is of the FHIR server, one of an export, or one that was named."""
         return (
             path == self.base
             or path.startswith(f"{self.base}/")
             or bool(self.exports.interaction(method, path))
+            or self.endpoints.is_named(method, path)
         )
+
+    def covers(self, method: str, path: str) -> bool:
+        """Tell whether a request is recorded: it is served, or gets tokens somewhere."""
+        return self.serves(method, path) or bool(self.endpoints.interaction(method, path))
 
 
 class _Call:
@@ -323,11 +335,14 @@ class _Call:
             interaction=self._known,
         )
         owner.exports.learn(exchange)
+        owner.endpoints.learn(exchange)
         return exchange
 
     def _identity(self) -> Identity:
         if self._notes.identity is not None:
             return self._notes.identity
+        if self._known in ENDPOINTS:
+            return client_of(self._scope["headers"])
         try:
             return self._owner.identify(self._scope)
         except Exception:

@@ -42,11 +42,28 @@ LOGOUT: Final = Code(DCM, "110123", "Logout")
 EMERGENCY_OVERRIDE_STARTED: Final = Code(DCM, "110127", "Emergency Override Started")
 EMERGENCY_OVERRIDE_STOPPED: Final = Code(DCM, "110138", "Emergency Override Stopped")
 USER_ATTRIBUTES_CHANGED: Final = Code(DCM, "110137", "User Security Attributes Changed")
+SOFTWARE_CONFIGURATION: Final = Code(DCM, "110131", "Software Configuration")
+SECURITY_CONFIGURATION: Final = Code(DCM, "110129", "Security Configuration")
+RESTRICTED_FUNCTION: Final = Code(DCM, "110132", "Use of Restricted Function")
+SECURITY_ROLES_CHANGED: Final = Code(DCM, "110136", "Security Roles Changed")
 RECORDING_STOPPED: Final = Code(DCM, "110133", "Audit Recording Stopped")
 RECORDING_STARTED: Final = Code(DCM, "110134", "Audit Recording Started")
 TOKEN_REQUEST: Final = Code("urn:ihe:event-type-code", "ITI-71", "Get Access Token")
+TOKEN_INTROSPECTION: Final = Code("urn:ihe:event-type-code", "ITI-102", "Introspect Token")
+SERVER_METADATA: Final = Code(
+    "urn:ihe:event-type-code", "ITI-103", "Get Authorization Server Metadata"
+)
 CONSENT_DECISION: Final = Code(f"{BALP}/CodeSystem/AuthZsubType", "AuthZ-Consent", "Consent")
 DISCLOSE: Final = Code(f"{THO}/iso-21089-lifecycle", "disclose", "Disclose Record Lifecycle Event")
+
+# Of what neither DICOM nor IHE has a code for.
+SECURITY_EVENT: Final = "urn:caretrail:security-event"
+
+
+def security_event(code: str, display: str) -> Code:
+    """Return a code of our own that says more closely what a security event was."""
+    return Code(SECURITY_EVENT, code, display)
+
 
 # From here on without displays: they are the same few codes in every event, and a reader of the
 # numbers has the code system at hand.

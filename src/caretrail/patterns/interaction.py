@@ -80,6 +80,13 @@ INTERACTIONS: Final = (
     Interaction("transaction", "transaction", asks=True),
     # A notification of a subscription, sent by the server that records it.
     Interaction("delivery", "delivery"),
+    # With an authorization server (`authorization.ENDPOINTS`): its address is known, or usual.
+    Interaction("authorize", "authorization"),
+    Interaction("token", "authorization"),
+    Interaction("revoke", "authorization"),
+    Interaction("introspect", "authorization"),
+    Interaction("logout", "authorization"),
+    Interaction("server-metadata", "authorization"),
     Interaction("unknown", "unknown", asks=True),
 )
 BY_NAME: Final = {row.name: row for row in INTERACTIONS}

@@ -5,6 +5,7 @@ The observer is the log, by its origin; DICOM PS3.15 A.5 has codes for most of w
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.patterns import codes, erasure
@@ -12,12 +13,18 @@ from caretrail.patterns.codes import DCM, Code
 from caretrail.patterns.elements import coding, concept, detail_list, present
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from caretrail.patterns.observation import Json
 
 ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
-SECURITY_CONFIGURATION: Final = Code(DCM, "110129", "Security Configuration")
+SECURITY_CONFIGURATION: Final = codes.SECURITY_CONFIGURATION
+SETTINGS: Final = codes.security_event("settings", "Settings in Force")
+APPROVAL: Final = codes.security_event("approval", "Act of Two Persons")
+CLOCK_STEP: Final = codes.security_event("clock-step", "Clock Step")
+NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
+UNSET: Final = "(not set)"
+_SETTING: Final = "setting:"
 OBJECT_SECURITY_CHANGED: Final = Code(DCM, "110135", "Object Security Attributes Changed")
 _PERMANENT_ERASURE: Final = Code(f"{codes.THO}/dicom-audit-lifecycle", "15", "Permanent erasure")
 
@@ -53,6 +60,51 @@ def stopped(log: Log, *, version: str) -> Json:
     )
 
 
+def configured(
+    log: Log, *, settings: Mapping[str, str], before: Mapping[str, str] | None, account: str
+) -> Json:
+    """DICOM Security Configuration: a server starts with other settings than the last one.
+
+    `settings` are all that are in force, `before` those of the last start (None: there was none).
+    A value that may not be shown is a digest. `account` is who runs the server.
+    """
+    rows = detail_list({"account": account})
+    for name, value in settings.items():
+        old = value if before is None else before.get(name, "")
+        if old != value:
+            rows += detail_list({"changed": name})
+            rows += detail_list({f"before:{name}": old or UNSET, f"after:{name}": value or UNSET})
+    rows += detail_list({f"{_SETTING}{name}": value for name, value in settings.items()})
+    action = "C" if before is None else "U"
+    return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, action, rows, closer=SETTINGS)
+
+
+def settings_of(details: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the settings that the details of such an event say were in force."""
+    return {
+        name.removeprefix(_SETTING): value for name, value in details if name.startswith(_SETTING)
+    }
+
+
+def software_changed(log: Log, *, before: str, after: str) -> Json:
+    """DICOM Software Configuration: the log is opened by another version than the last time."""
+    details = detail_list({"before:version": before, "after:version": after})
+    return _event(log, codes.SECURITY_ALERT, codes.SOFTWARE_CONFIGURATION, "U", details)
+
+
+def recording(log: Log, *, started: bool, scope: str, reason: str) -> Json:
+    """DICOM Audit Recording Started or Stopped: something is recorded again, or no more."""
+    subtype = codes.RECORDING_STARTED if started else codes.RECORDING_STOPPED
+    details = {"scope": scope, "reason": reason}
+    return _event(log, codes.SECURITY_ALERT, subtype, "E", detail_list(details))
+
+
+def clock_stepped(log: Log, *, before: str, after: str, milliseconds: int) -> Json:
+    """DICOM Security Alert: the clock was set, from one instant to another, by so much."""
+    details = {"before": before, "after": after, "milliseconds": str(milliseconds)}
+    return _event(log, codes.SECURITY_ALERT, CLOCK_STEP, "E", detail_list(details), outcome="4")
+
+
 def gap(log: Log, *, since: str, until: str) -> Json:
     """DICOM Audit Recording Stopped: nothing was taken between two instants (an unclean stop)."""
     details = {"gap-since": since, "gap-until": until}
@@ -61,10 +113,24 @@ def gap(log: Log, *, since: str, until: str) -> Json:
     )
 
 
-def key_changed(log: Log, *, keys: Iterable[str], since: int) -> Json:
-    """DICOM Security Configuration: other keys sign trees from the size `since` on."""
+def approval(log: Log, *, state: str, details: Mapping[str, str]) -> Json:
+    """DICOM Security Configuration: an act of two persons is requested, approved or carried out.
+
+    `details` name the approval, the command, a digest of what is asked for, and the persons.
+    """
+    rows = detail_list({"state": state, **details})
+    return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "E", rows, closer=APPROVAL)
+
+
+def key_changed(
+    log: Log, *, keys: Iterable[str], since: int, persons: Mapping[str, str] = NOBODY
+) -> Json:
+    """DICOM Security Configuration: other keys sign trees from the size `since` on.
+
+    `persons` name who did it and who approved, where that took two.
+    """
     rows = [
-        *detail_list({"key-since": str(since)}),
+        *detail_list({"key-since": str(since), **persons}),
         *(row for key in keys for row in detail_list({"key": key})),
     ]
     return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "U", rows)
@@ -93,16 +159,32 @@ def recovered(log: Log, *, origin: str, checkpoint: str | None, size: int) -> Js
     )
 
 
-def erased(log: Log, *, entries: Iterable[int], policy: str, requester: str, approver: str) -> Json:
+def erased(
+    log: Log,
+    *,
+    entries: Iterable[int],
+    policy: str,
+    requester: str,
+    approver: str,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Object Security Attributes Changed: the contents of these entries were erased."""
-    people = {"requester": requester, "approver": approver, erasure.POLICY: policy}
+    people = {"requester": requester, "approver": approver, erasure.POLICY: policy, **persons}
     rows = [*detail_list(people), *erasure.details(entries)]
     return _event(
         log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "D", rows, lifecycle=_PERMANENT_ERASURE
     )
 
 
-def retention_run(log: Log, *, before: str, policy: str, events: int, held: int) -> Json:
+def retention_run(
+    log: Log,
+    *,
+    before: str,
+    policy: str,
+    events: int,
+    held: int,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Security Alert: events recorded before an instant are past their retention.
 
     `held` of them stay, as a legal hold covers them.
@@ -112,21 +194,38 @@ def retention_run(log: Log, *, before: str, policy: str, events: int, held: int)
         "recorded-before": before,
         "events": str(events),
         "events-held": str(held),
+        **persons,
     }
     return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, "E", detail_list(details))
 
 
-def data_key_destroyed(log: Log, *, month: str, policy: str, requester: str, approver: str) -> Json:
+def data_key_destroyed(
+    log: Log,
+    *,
+    month: str,
+    policy: str,
+    requester: str,
+    approver: str,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Security Configuration: the data key of a month goes, and with it all its contents."""
-    people = {"requester": requester, "approver": approver, erasure.POLICY: policy}
+    people = {"requester": requester, "approver": approver, erasure.POLICY: policy, **persons}
     details = detail_list({"data-key-destroyed": month} | people)
     return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, "D", details)
 
 
-def hold(log: Log, *, number: int, query: str, reason: str, placed: bool) -> Json:
+def hold(
+    log: Log,
+    *,
+    number: int,
+    query: str,
+    reason: str,
+    placed: bool,
+    persons: Mapping[str, str] = NOBODY,
+) -> Json:
     """DICOM Security Alert: a legal hold was placed on what a query finds, or lifted."""
     details = {"hold": str(number), "reason": reason, "state": "placed" if placed else "lifted"}
-    rows = [*detail_list(details), {"type": "query", "valueString": query}]
+    rows = [*detail_list({**details, **persons}), {"type": "query", "valueString": query}]
     action = "C" if placed else "D"
     return _event(log, codes.SECURITY_ALERT, OBJECT_SECURITY_CHANGED, action, rows)
 
@@ -153,6 +252,7 @@ def _event(
     *,
     outcome: str = "0",
     lifecycle: Code | None = None,
+    closer: Code | None = None,
 ) -> Json:
     who = {"identifier": {"system": ORIGIN_SYSTEM, "value": log.origin}}
     entity: dict[str, Any] = {
@@ -166,7 +266,7 @@ def _event(
         {
             "resourceType": "AuditEvent",
             "type": coding(kind),
-            "subtype": [coding(subtype)] if subtype else [],
+            "subtype": [coding(code) for code in (subtype, closer) if code],
             "action": action,
             "recorded": log.recorded,
             "outcome": outcome,

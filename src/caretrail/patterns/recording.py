@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from caretrail.limits import PATIENT_EVENTS_MAX, RELATED_ENTITIES_MAX
-from caretrail.patterns import codes, entries, observing, rest, results
+from caretrail.patterns import authorization, codes, entries, observing, rest, results
 from caretrail.patterns.claims import settled
 from caretrail.patterns.elements import coding, detail_list
 from caretrail.patterns.interaction import classify
@@ -54,6 +54,11 @@ def record(exchange: Exchange, policy: Policy) -> list[bytes]:
     There is at least one, whatever the exchange holds, unless a rule excludes it.
     """
     row, target = classify(exchange)
+    if row.name in authorization.ENDPOINTS:
+        if not policy.rules.include(exchange, row, target):
+            return []
+        asked = authorization.event(exchange, row.name)
+        return [settled(policy.redaction.redacted(asked))]
     if row.name in _BUNDLES:
         made = _of_bundle(exchange, row, target, policy)
     else:

@@ -25,6 +25,7 @@ from caretrail.patterns.observation import identified
 
 if TYPE_CHECKING:
     from caretrail.patterns.codes import Code
+    from caretrail.patterns.kinds import Kind
     from caretrail.patterns.observation import Json, Machine, Observation
 
 
@@ -88,6 +89,32 @@ def user_attributes_changed(
     }
     subtype = codes.USER_ATTRIBUTES_CHANGED
     return _event(observation, codes.SECURITY_ALERT, subtype, "U", _people(observation), [changed])
+
+
+def of_kind(
+    observation: Observation, kind: Kind, *, subtypes: tuple[Code, ...] = (), action: str = ""
+) -> Json:
+    """Return an event of a kind that claims no profile; `subtypes` are added to the kind's own.
+
+    What it is about are the observation's `related` entities.
+    """
+    if kind.is_token:
+        agents = [
+            machine_agent(observation.client, codes.APPLICATION),
+            machine_agent(observation.server, codes.AUTHORIZATION_SERVICE),
+            *user_agents(observation, codes.RECIPIENT),
+        ]
+    else:
+        agents = _people(observation)
+    made = _event(
+        observation,
+        kind.type,
+        None,
+        action or kind.action,
+        agents,
+        list(observation.related),
+    )
+    return present({**made, "subtype": [coding(code) for code in (*kind.subtypes, *subtypes)]})
 
 
 def audit_log_used(observation: Observation) -> Json:

@@ -18,18 +18,22 @@ from caretrail.storage.data_keys import Month
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from caretrail.patterns.own import Log
     from caretrail.repository import Repository
 
 
 class Order(NamedTuple):
-    """Why something is erased: the policy or legal basis, who asked, and who approved."""
+    """Why something is erased: the policy or legal basis, who asked, and who approved.
+
+    `persons` name who carries it out and by which approval, where that takes two persons.
+    """
 
     policy: str
     requester: str
     approver: str = ""
+    persons: Mapping[str, str] = own.NOBODY
 
 
 class Run(NamedTuple):
@@ -46,7 +50,7 @@ async def redact(repository: Repository, event_ids: Sequence[str], order: Order)
     Raises NotFoundError for an id that is not there, and ParameterError for an event of the log's
     own or one under a hold; nothing is erased then.
     """
-    _check(order)
+    check(order)
     held = await holds.held_entries(repository)
     entries = []
     for event_id in event_ids:
@@ -76,26 +80,35 @@ async def retain(
     `before` is a FHIR instant. It can be cut off at any time and run again. `progress` is told how
     many of how many entries are erased. With `only_count` nothing is erased or recorded.
     """
-    try:
-        limit = format_instant(instant(before).milliseconds)
-    except ValueError as error:
-        raise ParameterError("`--before` is an instant, such as 2020-01-01T00:00:00Z") from error
+    limit = limit_of(before)
     held = await holds.held_entries(repository)
     records = repository.every(parse([("date", f"lt{limit}")], strict=True, base=""))
     due = [record.entry async for record in records if record.kind != Kind.OWN]
     entries = sorted(entry for entry in due if entry not in held)
     if only_count or not due:
         return Run(len(due), len(due) - len(entries), 0)
-    policy = order.policy
     kept = len(due) - len(entries)
     await repository.record_own(
         own.retention_run(
-            repository.speaking(), before=limit, policy=policy, events=len(due), held=kept
+            repository.speaking(),
+            before=limit,
+            policy=order.policy,
+            events=len(due),
+            held=kept,
+            persons=order.persons,
         )
     )
     await _erase(repository, entries, order, progress)
     await repository.purge()
     return Run(len(due), kept, len(entries))
+
+
+def limit_of(before: str) -> str:
+    """Return an instant in the form that the log writes; raises ParameterError."""
+    try:
+        return format_instant(instant(before).milliseconds)
+    except ValueError as error:
+        raise ParameterError("`--before` is an instant, such as 2020-01-01T00:00:00Z") from error
 
 
 async def shred(repository: Repository, now: Log, *, month: Month, order: Order) -> int:
@@ -104,7 +117,7 @@ async def shred(repository: Repository, now: Log, *, month: Month, order: Order)
     With the key go the contents in every backup. Raises ParameterError for a month that is not over
     yet, or of which something is under a hold, and NotFoundError when it has no key.
     """
-    _check(order)
+    check(order)
     if Month.of(instant(now.recorded).milliseconds) <= month:
         raise ParameterError("the month is not over yet")
     asked = [("_lastUpdated", str(month))]
@@ -134,6 +147,7 @@ async def _erase(
         progress(at + len(some), len(entries))
 
 
-def _check(order: Order) -> None:
+def check(order: Order) -> None:
+    """Raise ParameterError for an order that does not say why and for whom."""
     if not order.policy or not order.requester:
         raise ParameterError("an erasure names its policy and who asked for it")

@@ -14,6 +14,8 @@ from caretrail.search.query import parse
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from caretrail.repository import Repository
     from caretrail.search.record import Record
 
@@ -43,7 +45,9 @@ async def place(repository: Repository, query: str, reason: str) -> Hold:
     return Hold(number, query, reason)
 
 
-async def lift(repository: Repository, number: int, reason: str) -> Hold:
+async def lift(
+    repository: Repository, number: int, reason: str, *, persons: Mapping[str, str] = own.NOBODY
+) -> Hold:
     """End a hold; raises NotFoundError when it is not in force."""
     held = next((one for one in await in_force(repository) if one.number == number), None)
     if held is None:
@@ -52,7 +56,12 @@ async def lift(repository: Repository, number: int, reason: str) -> Hold:
         raise ParameterError("the end of a hold has a reason")
     await repository.record_own(
         own.hold(
-            repository.speaking(), number=number, query=held.query, reason=reason, placed=False
+            repository.speaking(),
+            number=number,
+            query=held.query,
+            reason=reason,
+            placed=False,
+            persons=persons,
         )
     )
     return held

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from typer.main import get_command
 
 from caretrail import config, errors, limits
+from caretrail.access.roles import INTERACTIONS, ROLES
 from caretrail.api.router import ROUTES
 from caretrail.cli import commands
 from caretrail.clinic.table import ROWS
@@ -149,6 +150,35 @@ def clinic() -> str:
     )
 
 
+def roles() -> str:
+    """Return every role, and who may do what."""
+    rows = _table(
+        ("role", "by scopes", "sees", "excludes"),
+        (
+            (
+                _code(row.code),
+                ", ".join(map(_code, row.contexts)),
+                row.sees.value,
+                ", ".join(map(_code, sorted(row.excludes))),
+            )
+            for row in ROLES
+        ),
+    )
+    matrix = _table(
+        ("interaction", "scope", "recorded", *(row.code for row in ROLES)),
+        (
+            (
+                _code(name),
+                ", ".join(map(_code, one.letters)),
+                "yes" if one.recorded else "",
+                *("yes" if name in row.interactions else "" for row in ROLES),
+            )
+            for name, one in INTERACTIONS.items()
+        ),
+    )
+    return f"{rows}\n\n{matrix}"
+
+
 # A row is a page and what makes its table.
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
@@ -160,6 +190,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "clinic": clinic,
     "limits": bounds,
     "errors": failures,
+    "roles": roles,
 }
 
 

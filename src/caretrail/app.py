@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from caretrail import listening, logs, opening
-from caretrail.access import token
+from caretrail import config, listening, logs, opening, tls
+from caretrail.access import identities, token
+from caretrail.access.admission import Admission
+from caretrail.access.bearer import Issuer, JwtVerifier
 from caretrail.access.decision import Gate
+from caretrail.access.identities import Identities
+from caretrail.access.jwks import HeldKeys
+from caretrail.access.projection import Disclosure
+from caretrail.access.rate import Rate
+from caretrail.api.auditing import Auditing
+from caretrail.api.router import ROOT
 from caretrail.api.service import Service
 from caretrail.beside import in_front, with_authorization, with_clinic
 from caretrail.exporting.jobs import Exports
@@ -23,6 +32,8 @@ from caretrail.verification import background
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
+    from caretrail.access.decision import Verifier
+    from caretrail.access.identity import Identity
     from caretrail.access.server.application import AuthorizationServer
     from caretrail.config import Settings
     from caretrail.repository import Repository
@@ -55,7 +66,8 @@ class Server:
         ):
             self.repository, self.authorization = log.repository, authorization
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
-            gate = Gate(self.secret, producer=settings.producer, organisation=settings.organisation)
+            gate = _gate(settings, self.secret, address, authorization)
+            auditing = None if gate.insecure else Auditing(log.repository)
             verification = background.Background(
                 settings.folder,
                 hours=settings.verify_hours,
@@ -82,6 +94,8 @@ class Server:
                 metrics=self.metrics.text,
                 integrity=verification.health,
                 issuer=authorization.rules.issuer if authorization is not None else "",
+                auditing=auditing,
+                rate=Rate(settings.source_rate, time.monotonic) if settings.source_rate else None,
             )
             verification.start()
             on_request = self.metrics.on_request
@@ -94,6 +108,9 @@ class Server:
             finally:
                 await verification.close()
                 await exports.close()
+                await gate.close()
+                if auditing is not None:
+                    await auditing.close()
 
     async def record_verification(self, result: Result) -> None:
         """Let the log say that it was read whole: one event a run (DESIGN, decision 12)."""
@@ -115,11 +132,20 @@ async def serve(
 
     `on_ready` is told the address once posts are taken, and runs beside the server.
     """
+    files = (
+        tls.Files(settings.tls_cert, settings.tls_key, settings.client_ca)
+        if settings.tls_cert
+        else None
+    )
+    context = tls.context(files) if files is not None else None
     listener = listening.listen(settings.host, settings.port)
     server = Server(settings)
-    address = listening.address_of(listener)
+    address = listening.address_of(listener, scheme="https" if context else "http")
     async with server.opened(address) as application:
-        running = listening.server(application)
+        running = listening.server(application, context=context)
+        renewal = tls.Renewal(context, files) if context is not None and files is not None else None
+        if renewal is not None:
+            renewal.start()
         if settings.insecure_no_auth:
             _log.warning(
                 "everybody who reaches this port may read and write, and no read is recorded"
@@ -128,10 +154,59 @@ async def serve(
         beside = asyncio.create_task(on_ready(server, address)) if on_ready else None
         listening.settle()
         await running.serve(sockets=[listener])
+        if renewal is not None:
+            await renewal.close()
         if beside is not None:
             beside.cancel()
             await asyncio.gather(beside, return_exceptions=True)
     _log.info("stopped")
+
+
+def _gate(
+    settings: Settings,
+    secret: str | None,
+    address: str,
+    authorization: AuthorizationServer | None = None,
+) -> Gate:
+    """Return who may come in, by the settings; `address` is where this server listens."""
+    base = (settings.public_url.rstrip("/") or address) + ROOT
+    found = Identities()
+    path = settings.identities
+    if path is not None:
+        text = config.content(path).decode("utf-8", "replace")
+        found = identities.read(text, base=base, folder=path.parent, secret=config.token)
+    disclosure = Disclosure(settings.staff_disclosure)
+    admission = Admission(base=base, disclosure=disclosure, shares=found.shares)
+    holder: Identity | None = None
+    if secret is not None and settings.token_roles not in ("", "all"):
+        holder = identities.holder(
+            settings.token_roles,
+            producer=settings.producer,
+            organisation=settings.organisation,
+            admission=admission,
+        )
+    elif secret is not None and found.any and not settings.token_roles:
+        secret = (
+            token.unheld()
+        )  # Others are set up, so that the folder's token is good for nothing.
+    return Gate(
+        secret,
+        producer=settings.producer,
+        organisation=settings.organisation,
+        holder=holder,
+        verifiers=(*_own_tokens(authorization), *found.verifiers),
+        admission=admission,
+        certificates=found.certificates,
+        is_revoked=authorization.is_revoked if authorization is not None else lambda _: False,
+    )
+
+
+def _own_tokens(authorization: AuthorizationServer | None) -> tuple[Verifier, ...]:
+    """Return what verifies the tokens of the authorization server in this process."""
+    if authorization is None:
+        return ()
+    rules, keys = authorization.rules, HeldKeys(authorization.jwks)
+    return (JwtVerifier([Issuer(rules.issuer, (rules.audience,), keys)]),)
 
 
 def run(

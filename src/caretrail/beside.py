@@ -13,7 +13,7 @@ from caretrail.access.server.desk import Rules, base_of
 from caretrail.api.router import ROOT
 from caretrail.capture.middleware import AuditMiddleware, about, bearer
 from caretrail.capture.recorder import Recorder, fhir_server
-from caretrail.errors import ConfigurationError, UnauthenticatedError
+from caretrail.errors import ConfigurationError
 from caretrail.fhir import intake
 from caretrail.patterns.observation import identified
 from caretrail.repository import Sender, Submission
@@ -59,7 +59,9 @@ async def with_clinic(
     clinic = _imported()
     store = clinic.SqliteClinic(settings.folder)
     try:
-        inner = Application(service, routes=clinic.Clinic(store).routes(), on_request=on_request)
+        # What is done with resources the middleware records: it is no use of the log.
+        apart = service._replace(auditing=None)
+        inner = Application(apart, routes=clinic.Clinic(store).routes(), on_request=on_request)
         base = (settings.public_url.rstrip("/") or address) + ROOT
         recorder = Recorder(RepositorySink(service.repository), server=fhir_server(base))
         audited = AuditMiddleware(
@@ -171,11 +173,8 @@ class Noted:
 def _identity(gate: Gate, scope: Scope) -> Identity:
     """Return who asks the clinic: the holder of the token, once the gate has known it."""
     presented = bearer(scope)
-    try:
-        known = gate.identify(dict(scope["headers"]))
-    except UnauthenticatedError:
-        return presented
-    return replace(presented, client=identified(known.producer))
+    known = gate.known(dict(scope["headers"]))
+    return presented if known is None else replace(presented, client=identified(known.producer))
 
 
 def _imported() -> Any:

@@ -196,6 +196,42 @@ class Settings:
             " `caretrail approve`.",
         },
     )
+    identities: Path | None = field(
+        default=None,
+        metadata={
+            "help": "A TOML file of who may come in: issuers of tokens, client certificates, shares."
+        },
+    )
+    token_roles: str = field(
+        default="",
+        metadata={
+            "help": "What the data folder's token is good for beside other identities: roles, by"
+            " comma, or all (default: nothing; without others: all)."
+        },
+    )
+    staff_disclosure: str = field(
+        default="role",
+        metadata={
+            "help": "What patients are told of staff: name (and role), role, or organisation (only)."
+        },
+    )
+    source_rate: int = field(
+        default=0,
+        metadata={"help": "How many events a second each source may record; 0 is without a bound."},
+    )
+    tls_cert: Path | None = field(
+        default=None, metadata={"help": "The server's certificate with its chain, in PEM."}
+    )
+    tls_key: Path | None = field(
+        default=None, metadata={"help": "The certificate's key, in PEM (default: in its file)."}
+    )
+    client_ca: Path | None = field(
+        default=None,
+        metadata={
+            "help": "Certificates in PEM, of authorities or of sources: clients may show one that"
+            " leads to them."
+        },
+    )
     clinic: bool = field(
         default=False,
         metadata={
@@ -234,6 +270,16 @@ class Settings:
             raise ConfigurationError("--log-level is debug, info, warning or error")
         if self.log_access not in ("public", "hashes", "private"):
             raise ConfigurationError("--log-access is public, hashes or private")
+        if self.staff_disclosure not in ("name", "role", "organisation"):
+            raise ConfigurationError("--staff-disclosure is name, role or organisation")
+        if self.source_rate < 0:
+            raise ConfigurationError("--source-rate is 0 or more")
+        if self.tls_cert is None and (self.tls_key or self.client_ca):
+            raise ConfigurationError("--tls-key and --client-ca go with --tls-cert")
+        if self.insecure_no_auth and (self.identities or self.token_roles):
+            raise ConfigurationError(
+                "--insecure-no-auth lets everybody in: leave it out, or the identities"
+            )
         if self.verify_hours < 0:
             raise ConfigurationError("--verify-hours is 0 or more")
         if bool(self.signing_command) != bool(self.signing_command_key):

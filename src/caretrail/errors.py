@@ -76,6 +76,12 @@ class UnauthenticatedError(Error):
     status, issue = 401, "login"
 
 
+class ForbiddenError(Error):
+    """The credential is known, and does not let its bearer do this."""
+
+    status, issue = 403, "forbidden"
+
+
 class NotFoundError(Error):
     """There is nothing at this address."""
 
@@ -146,6 +152,12 @@ class ThrottledError(Error):
     """The repository is full for now: send it again later."""
 
     status, issue = 503, "throttled"
+
+
+class RateError(Error):
+    """A source sends more than it may: send it again later."""
+
+    status, issue = 429, "throttled"
 
 
 class UnavailableError(Error):

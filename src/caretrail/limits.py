@@ -240,3 +240,35 @@ START_FOREIGN_EVENTS_MAX: Final = 10_000
 APPROVAL_SECONDS: Final = 24 * 3_600
 APPROVAL_FILE_BYTES_MAX: Final = 1024 * 1024  # The ids of thousands of events to be erased.
 APPROVALS_WAITING_MAX: Final = 100
+
+# An access token: headers may have 64 KiB, tokens with many groups reach 8.
+TOKEN_BYTES_MAX: Final = 16 * 1024
+# One that is good for longer cannot be taken back: RFC 9700 wants them to live shortly.
+TOKEN_SECONDS_MAX: Final = 24 * 3600
+# How far an issuer's clock may be from ours.
+CLOCK_SKEW_SECONDS: Final = 60
+# Credentials that were verified are remembered by their digests: 2 KB each, 20 MB in all.
+CREDENTIALS_REMEMBERED: Final = 10_000
+# A token that was refused is refused for so long without another look.
+REFUSED_SECONDS_KEPT: Final = 10
+# What an issuer may answer: a JWK Set of a hundred RSA keys takes 60 KB.
+ISSUER_BYTES_MAX: Final = 256 * 1024
+ISSUER_KEYS_MAX: Final = 100
+ISSUER_SECONDS_MAX: Final = 5.0  # A request waits for it.
+# Keys are fetched again after this long, and no key id makes it happen more often than the other.
+JWKS_SECONDS_KEPT: Final = 3_600
+JWKS_SECONDS_BETWEEN: Final = 10
+# Keys of an issuer that does not answer any more are good for a day: it may be down for a night.
+JWKS_SECONDS_STALE: Final = 24 * 3_600
+# A token that was introspected and is revoked then is refused after this long at the latest.
+INTROSPECTION_SECONDS_KEPT: Final = 30
+INTROSPECTIONS_AT_ONCE: Final = 8
+# How soon another certificate is noticed, in seconds: it is there days before the old one ends.
+CERTIFICATE_SECONDS_BETWEEN: Final = 10.0
+# Sources whose rates are counted: 200 bytes each.
+SOURCES_COUNTED_MAX: Final = 10_000
+# Denied attempts that are recorded one by one: of one peer, and of all, in a window.
+DENIALS_PEER_MAX: Final = 10
+DENIALS_ALL_MAX: Final = 300
+DENIALS_PEERS_MAX: Final = 2_000
+DENIAL_SECONDS_WINDOW: Final = 60

@@ -13,8 +13,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from caretrail.errors import ConfigurationError
+from caretrail.tls import TlsProtocol
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
 
 _BACKLOG: Final = 1_024
@@ -46,10 +48,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def address_of(listener: socket.socket) -> str:
+def address_of(listener: socket.socket, *, scheme: str = "http") -> str:
     """Return the base URL of what listens here."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def server(
@@ -58,19 +60,22 @@ def server(
     connections_max: int | None = None,
     dates: bool = True,
     joins_writes: bool = False,
+    context: ssl.SSLContext | None = None,
 ) -> uvicorn.Server:
     """Return a server of an ASGI application, to be served on a socket in a loop of uvloop.
 
     On SIGTERM or SIGINT it finishes what was begun, for some seconds, and then returns. Without
     `dates` the application says the Date header itself. With `joins_writes` what is written in one
-    turn of the loop leaves in one system call, as head and body of an answer.
+    turn of the loop leaves in one system call, as head and body of an answer. With a `context` it
+    speaks TLS, which joins what is written itself.
     """
     return _Server(
         uvicorn.Config(
             application,
             interface="asgi3",
             loop="uvloop",
-            http=_JoiningProtocol if joins_writes else "httptools",
+            http=_protocol(context is not None, joins_writes),
+            ssl_context_factory=None if context is None else lambda *_: context,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -83,6 +88,12 @@ def server(
             ws="none",
         )
     )
+
+
+def _protocol(is_secure: bool, joins_writes: bool) -> Any:
+    if is_secure:
+        return TlsProtocol
+    return _JoiningProtocol if joins_writes else "httptools"
 
 
 class _Server(uvicorn.Server):

@@ -58,11 +58,15 @@ _STOCK_BYTES: Final = 16_384
 
 
 class Submission(NamedTuple):
-    """An event to be kept: the bytes as received, what they are, and what they say."""
+    """An event to be kept: the bytes as received, what they are, and what they say.
+
+    `flags` are what was noticed about it before it came here.
+    """
 
     body: bytes
     form: int
     event: AuditEvent
+    flags: Flag = NO_FLAGS
 
 
 class Repository:
@@ -126,11 +130,18 @@ class Repository:
             done = self._put(lambda done: Group(events, size, unless, done))
         return await done
 
-    async def record_own(self, event: dict[str, Any]) -> Stored:
-        """Keep a fact about the log itself (DESIGN, decision 12), in the same tree."""
-        body = msgspec.json.encode(event)
+    async def record_own(self, event: dict[str, Any], *, organisation: str = "") -> Stored:
+        """Keep a fact about the log itself (DESIGN, decision 12), in the same tree.
+
+        One that concerns an organisation's own people is filed under it.
+        """
+        return await self.record_own_bytes(msgspec.json.encode(event), organisation=organisation)
+
+    async def record_own_bytes(self, body: bytes, *, organisation: str = "") -> Stored:
+        """Keep such a fact that is JSON already."""
         submission = Submission(body, Form.JSON_R4, intake.parse(body).event)
-        pending = self._prepare(submission, OWN, is_backfill=True, kind=Kind.OWN)
+        sender = OWN._replace(organisation=organisation)
+        pending = self._prepare(submission, sender, is_backfill=True, kind=Kind.OWN)
         (stored,) = await self._put(lambda done: Group([pending], len(body), None, done))
         return stored
 
@@ -163,9 +174,10 @@ class Repository:
     def _prepare(
         self, submission: Submission, sender: Sender, *, is_backfill: bool, kind: int = 0
     ) -> Pending:
-        body, form, event = submission
+        body, form, event, flags = submission
         received = self._now()
-        flags = Flag.CONVERTED if form != Form.JSON_R4 else NO_FLAGS
+        if form != Form.JSON_R4:
+            flags |= Flag.CONVERTED
         if event.meta is not None and event.meta.profile:
             # Of larger events no part is remembered.
             is_small = len(body) <= EVENT_BYTES_REMEMBERED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from caretrail.errors import TooCostlyError
@@ -18,6 +19,7 @@ from caretrail.limits import (
 from caretrail.search import cursor
 from caretrail.search.cursor import Cursor
 from caretrail.search.elements import Facts
+from caretrail.search.matches import visible
 from caretrail.search.order import Order
 from caretrail.search.plan import Plan, compile_query
 from caretrail.search.query import parse as parse_query
@@ -158,11 +160,12 @@ def included(reads: Reads, query: Query, records: Sequence[Record]) -> list[Reco
         for record in records:
             for event_id in _events_in(record):
                 other = reads.read(event_id) if event_id not in shown else None
-                if other is not None:
+                if other is not None and visible(other, query):
                     found[other.id] = other
     if query.revinclude and records:
         values = ",".join(f"AuditEvent/{event_id}" for event_id in sorted(shown))
-        about = parse_query([("entity", values)], strict=True, base="")
+        asked = parse_query([("entity", values)], strict=True, base="")
+        about = replace(asked, within=query.within)
         others = first_page(reads, about, limit=INCLUDED_MAX)
         found |= {other.id: other for other in others if other.id not in shown}
     return list(found.values())

@@ -8,17 +8,18 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.errors import ParameterError, TooCostlyError
+from caretrail.fhir import temporal
 from caretrail.search.elements import Facts
 from caretrail.search.order import NEWEST_FIRST, Order
 from caretrail.search.parameters import BY_CODE, Type
 from caretrail.search.plan import Plan, compile_query
-from caretrail.sequencer import HOUR_MILLISECONDS
+from caretrail.search.query import Query, Sort
+from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caretrail.search.parameters import SearchParameter
-    from caretrail.search.query import Query
     from caretrail.storage.contract import Deadline, Reads
 
 # More columns than a screen has are no histogram.
@@ -59,7 +60,8 @@ def statistics(
     plan = compile_query(query)
     with reads.snapshot() as size:
         total = reads.count(plan, until=size, deadline=deadline)
-        bounds = _bounds(reads, plan, interval) if interval and total else []
+        span = _span(reads, query, size, deadline) if interval and total else None
+        bounds = _bounds(span, plan, interval) if interval and span else []
         counts = reads.histogram(plan, bounds, until=size, deadline=deadline) if bounds else []
         facets, whole = _facets(reads, plan, parameters, size, deadline)
     return Stats(total, not whole, list(zip(bounds, counts, strict=False)), facets)
@@ -72,11 +74,27 @@ def _parameter(code: str) -> SearchParameter:
     return parameter
 
 
-def _bounds(reads: Reads, plan: Plan, interval: str) -> list[int]:
+def _span(reads: Reads, query: Query, size: int, deadline: Deadline) -> tuple[int, int] | None:
+    """Return the first and the last millisecond of what the asker may see."""
+    if not query.within:
+        return reads.span()
+    plan = compile_query(Query(within=query.within))
+    ends: list[int] = []
+    for descending in (False, True):
+        found = reads.page(
+            plan,
+            Order((Sort(BY_CODE["date"], descending=descending),)),
+            after=None,
+            until=size,
+            limit=1,
+            deadline=deadline,
+        )
+        ends += (bucket_of(*temporal.exact_key(one.event.recorded))[0] for one in found)
+    return (ends[0], ends[1]) if ends else None
+
+
+def _bounds(span: tuple[int, int], plan: Plan, interval: str) -> list[int]:
     """Return where the buckets begin, and where the last one ends."""
-    span = reads.span()
-    if span is None or plan.empty:
-        return []
     low, high = plan.recorded[0].start, plan.recorded[-1].end
     first = max(span[0], low) if low is not None else span[0]
     last = min(span[1], high - 1) if high is not None else span[1]

@@ -51,7 +51,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "logs": (),
     # What checks the log's evidence knows nothing of how it is made.
     "evidence": (),
-    "listening": _FOUNDATION,
+    "tls": _FOUNDATION,
+    "listening": ("tls", *_FOUNDATION),
     "clock": ("fhir", *_FOUNDATION),
     "durable_file": (),
     "turns": (),
@@ -95,7 +96,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "gateway": ("capture", "config", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
     "beside": ("clinic", "transport", "capture", "config", *_SHELL, "api", *_ALL_KERNEL),
-    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", *_ALL_KERNEL),
+    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
     "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
     "accounts": ("options", "commands", "config", *_FOUNDATION),
@@ -112,6 +113,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "storage": ("zstandard", "asyncpg", "cryptography"),
     "evidence": ("cryptography",),
     "listening": ("uvicorn",),
+    "tls": ("uvicorn",),
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
     "fetching": ("httpx",),

@@ -76,8 +76,8 @@ class Hospital:
         ]
 
     def events(self, query: str = "") -> list[dict[str, Any]]:
-        """Return the audit events, newest first."""
-        answer = self.get(f"AuditEvent?_count=1000{query and '&'}{query}")
+        """Return the audit events, newest first, without those of looking at them."""
+        answer = self.get(f"AuditEvent?_count=1000&type:not=110101{query and '&'}{query}")
         return [entry["resource"] for entry in answer.json().get("entry", [])]
 
     def close(self) -> None:

@@ -132,7 +132,7 @@ class Town:
         What the repository says of itself, that it was killed for instance, is left out.
         """
         token = (self.folder / "data" / "token").read_text().strip()
-        url = f"http://127.0.0.1:{self.ports['repository']}/fhir/AuditEvent?_count=1000"
+        url = f"http://127.0.0.1:{self.ports['repository']}/fhir/AuditEvent?_count=1000&type:not=110101"
         found: list[dict[str, Any]] = []
         with httpx.Client(headers={"authorization": f"Bearer {token}"}, timeout=60) as client:
             while url:

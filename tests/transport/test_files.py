@@ -34,7 +34,9 @@ async def sent(
     repository = Repository(SqliteStorage(folder / "data"))
     try:
         service = Service(repository, Gate(None))
-        application = Application(service, routes=[Route("GET", "/file", give, "x", fhir=False)])
+        application = Application(
+            service, routes=[Route("GET", "/file", give, "$export-file", fhir=False)]
+        )
         messages: list[dict[str, Any]] = []
 
         async def send(message: Any) -> None:

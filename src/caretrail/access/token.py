@@ -36,6 +36,11 @@ def load(folder: Path) -> str:
     return _read(path)
 
 
+def unheld() -> str:
+    """Return a token that nobody has."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
 def same(given: str, secret: str) -> bool:
     """Compare in a time that does not tell how much of the token was right."""
     return hmac.compare_digest(given.encode("utf-8", "replace"), secret.encode())

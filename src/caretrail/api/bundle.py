@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Raw
 
+from caretrail.access.view import NOTHING
 from caretrail.api import negotiation, retrieve
 from caretrail.api.entries import Entry, read_entries
-from caretrail.api.failure import at_entry, refusal
+from caretrail.api.failure import FORBIDDEN, at_entry, refusal
 from caretrail.api.http import ETAG, Request, Response
-from caretrail.api.record import condition_query, flag_warnings, location, sender, told
+from caretrail.api.record import (
+    condition_query,
+    flag_warnings,
+    location,
+    sender,
+    submission,
+    told,
+)
 from caretrail.errors import (
     Error,
+    ForbiddenError,
     ImmutableError,
     InvalidError,
     Issue,
@@ -28,7 +37,7 @@ from caretrail.fhir.operation_outcome import outcome_bytes
 from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import ISSUES_MAX
-from caretrail.repository import Refused, Submission
+from caretrail.repository import Refused
 from caretrail.turns import TURN_EVENTS
 
 if TYPE_CHECKING:
@@ -36,11 +45,13 @@ if TYPE_CHECKING:
 
     from caretrail.api.negotiation import Content
     from caretrail.api.service import Service
+    from caretrail.repository import Submission
     from caretrail.search.query import Query
     from caretrail.storage.contract import Stored
 
 # A read in a batch may take as long as any search; a few are a courtesy to clients.
 READS_MAX: Final = 10
+_DENIALS: Final = (ForbiddenError, ImmutableError)
 # The events of a Bundle are received in the same few milliseconds.
 _instant: Final = lru_cache(256)(format_instant)
 _MORE: Final = Issue("incomplete", "there are more problems than are listed here")
@@ -50,6 +61,8 @@ async def process(request: Request, service: Service) -> Response:
     """FHIR batch and transaction; a collection is taken as a batch of creates."""
     content = negotiation.content(request)
     bundle = read_entries(request.body, xml=content.xml, entries_max=service.bundle_entries_max)
+    if service.rate is not None:
+        service.rate.take(request.identity.producer, len(bundle.entries))
     work = _Work(request, service, content, bundle.entries)
     if bundle.type == "transaction":
         return await work.transaction()
@@ -70,6 +83,9 @@ class _Work:
         self._answers: list[Any] = [None] * len(entries)
         self._submissions: dict[int, Submission] = {}
         self._refused: list[Refused] = []
+        # What the answer shows of events, and whether more was asked for than is allowed.
+        self._rows: int | None = None
+        self._is_denied = False
 
     async def batch(self) -> Response:
         """Answer each entry for itself; the good ones are committed together.
@@ -102,7 +118,7 @@ class _Work:
 
     async def transaction(self) -> Response:
         """Record all entries, or none of them when any cannot be."""
-        status = 0
+        status, is_denied = 0, False
         issues: list[Issue] = []
         conditions: dict[int, Query] = {}
         for index, entry in enumerate(self._entries):
@@ -114,10 +130,12 @@ class _Work:
                     conditions[index] = self._condition(entry)
             except Error as error:
                 status = status or error.status
+                is_denied |= isinstance(error, _DENIALS)
                 issues += at_entry(error, index)
         if issues:
             more = (_MORE,) if len(issues) > ISSUES_MAX else ()
-            return refusal(status, (*issues[:ISSUES_MAX], *more))
+            refused = refusal(status, (*issues[:ISSUES_MAX], *more))
+            return refused._replace(is_denied=is_denied)
         for index, condition in conditions.items():
             try:
                 await self._look_for(index, condition)
@@ -128,6 +146,8 @@ class _Work:
 
     def _taken(self, entry: Entry) -> Submission:
         """Return the event of an entry that is a create, or raise why it is none."""
+        if self._request.identity.view("create") is None:
+            raise ForbiddenError(FORBIDDEN)
         if entry.method != "POST":
             raise ImmutableError("an entry can only be a create: an audit event is never changed")
         if entry.url.removeprefix(self._request.base).strip("/") != "AuditEvent":
@@ -137,10 +157,11 @@ class _Work:
             raise InvalidError((Issue("required", what, "AuditEvent"),))
         xml, release = self._content
         taken = intake.parse(entry.resource, xml=xml, release=release)
-        return Submission(entry.resource, taken.form, taken.event)
+        return submission(entry.resource, taken, self._request.identity)
 
     def _condition(self, entry: Entry) -> Query:
-        return condition_query(entry.if_none_exist or "", self._request.base, self._service)
+        asked = condition_query(entry.if_none_exist or "", self._request.base, self._service)
+        return (self._request.identity.view("create") or NOTHING).over(asked)
 
     async def _append(self) -> None:
         """Commit what was taken, in one transaction."""
@@ -186,30 +207,37 @@ class _Work:
                 raise TooCostlyError(f"a batch may hold {READS_MAX} reads and searches")
             self._answers[index] = await self._read(self._entries[index])
         except Error as error:
+            self._is_denied |= isinstance(error, _DENIALS)
             self._answers[index] = failed(error)
 
     async def _read(self, entry: Entry) -> Any:
         path, _, query = entry.url.removeprefix(self._request.base).strip("/").partition("?")
-        handler = retrieve.read
+        handler, interaction = retrieve.read, "read"
         captures: tuple[str, ...] = ()
         match path.split("/"):
             case ["AuditEvent"]:
-                handler = retrieve.search
+                handler, interaction = retrieve.search, "search-type"
             case ["AuditEvent", event_id]:
                 captures = (event_id,)
             case ["AuditEvent", event_id, "_history", version]:
-                captures = (event_id, version)
+                captures, interaction = (event_id, version), "vread"
             case _:
                 raise NotFoundError("there is nothing at this address")
+        view = self._request.identity.view(interaction)
+        if view is None:
+            raise ForbiddenError(FORBIDDEN)
+        self._rows = self._rows or 0
         headers = {b"prefer": self._request.headers.get(b"prefer", b"")}
         inner = self._request._replace(
-            method="GET", query=query, headers=headers, body=b"", captures=captures
+            method="GET", query=query, headers=headers, body=b"", captures=captures, view=view
         )
         response = await handler(inner, self._service)
+        self._rows += response.rows or 0
         return {"resource": Raw(response.body), "response": {"status": _status(response.status)}}
 
     def _refuse(self, index: int, error: Error) -> None:
         """Answer an entry with its problems, and keep it for its sender."""
+        self._is_denied |= isinstance(error, _DENIALS)
         self._answers[index] = failed(error)
         resource = self._entries[index].resource
         if resource is not None:
@@ -238,7 +266,8 @@ class _Work:
         bundle: dict[str, Any] = {"resourceType": "Bundle", "type": kind}
         if self._answers:  # An empty array is no valid FHIR.
             bundle["entry"] = self._answers
-        return Response(200, msgspec.json.encode(bundle))
+        body = msgspec.json.encode(bundle)
+        return Response(200, body, rows=self._rows, is_denied=self._is_denied)
 
 
 def answer(status: int, event_id: str, *, received: int, base: str) -> dict[str, Any]:

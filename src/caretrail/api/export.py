@@ -77,7 +77,7 @@ async def begin(request: Request, service: Service) -> Response:
         subjects=[value for name, value in pairs if name == "_subject"],
         start=_number(one, "_start"),
         end=_number(one, "_end"),
-    )
+    ).within(request.view.clauses, request.view.binding)
     is_evidence = _is_evidence(one.get("_outputFormat", ""))
     if selection.subjects and not is_evidence:
         raise _wrong("_subject", f"_subject goes with _outputFormat={bundle.MEDIA}")
@@ -114,7 +114,8 @@ async def download(request: Request, service: Service) -> Response:
     if job.exported is None or request.captures[1] != job.wanted.file_name:
         raise NotFoundError("this export has no such file")
     media = job.wanted.media.encode()
-    return Response(200, headers=(_PRIVATE,), media=media, file=job.file.open("rb"))
+    rows = job.exported.events
+    return Response(200, headers=(_PRIVATE,), media=media, file=job.file.open("rb"), rows=rows)
 
 
 def _exports(service: Service) -> Exports:

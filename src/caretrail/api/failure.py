@@ -13,9 +13,12 @@ if TYPE_CHECKING:
 
 _HEADERS: Final[dict[int, tuple[Header, ...]]] = {
     401: ((b"www-authenticate", b'Bearer realm="CareTrail"'),),
+    403: ((b"www-authenticate", b'Bearer realm="CareTrail", error="insufficient_scope"'),),
     429: ((b"retry-after", str(RETRY_AFTER_SECONDS).encode()),),
     503: ((b"retry-after", str(RETRY_AFTER_SECONDS).encode()),),
 }
+# The same for everything: nobody learns by it what there is, or what he would have to be.
+FORBIDDEN: Final = "this credential does not allow that"
 # Nothing of an exception that nobody thought of may leave: it can quote the event.
 _UNEXPECTED: Final = Issue("exception", "the server failed; its log says where")
 

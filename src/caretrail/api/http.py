@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 from urllib.parse import parse_qsl
 
-from caretrail.access.decision import ANONYMOUS, Identity
+from caretrail.access.identity import Identity
+from caretrail.access.view import NOTHING, View
 from caretrail.errors import InvalidError
 from caretrail.limits import SEARCH_VALUES_MAX
 
@@ -40,12 +41,16 @@ class Format(NamedTuple):
 
 
 PLAIN: Final = Format()
+# Who sends a request that needs no credential: he may do nothing that does.
+NOBODY: Final = Identity("anonymous")
 
 
 class Request(NamedTuple):
     """One request. `headers` has names in lower case, `query` is as sent, `base` is our FHIR base.
 
-    `captures` holds what stood in the braces of the route's path.
+    `captures` holds what stood in the braces of the route's path. `view` is what is there for the
+    sender in this interaction. `peer` is the address that it came from, `certificate` what that
+    has proved by TLS, in PEM.
     """
 
     method: str
@@ -54,8 +59,11 @@ class Request(NamedTuple):
     headers: Mapping[bytes, bytes]
     base: str = ""
     body: bytes = b""
-    identity: Identity = ANONYMOUS
+    identity: Identity = NOBODY
     captures: tuple[str, ...] = ()
+    view: View = NOTHING
+    peer: str = ""
+    certificate: str = ""
 
     def header(self, name: bytes) -> str:
         """Return the header, or "" where it is absent."""
@@ -80,6 +88,8 @@ class Response(NamedTuple):
     With `lasting` it never changes and is about nobody: anyone on the way may keep it. `form`
     is the format of a resource where the handler, and not the router, negotiates it. `file` is an
     open file instead of a body: whoever sends the answer reads it piece by piece and closes it.
+    `rows` is how many events it shows, None where it is of none; `is_denied` says that a part of
+    what was asked for was refused.
     """
 
     status: int
@@ -89,6 +99,8 @@ class Response(NamedTuple):
     lasting: bool = False
     form: Format | None = None
     file: BinaryIO | None = None
+    rows: int | None = None
+    is_denied: bool = False
 
 
 FORM: Final = b"application/x-www-form-urlencoded"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from caretrail.api.failure import FORBIDDEN
 from caretrail.api.http import Request, Response
-from caretrail.errors import NotFoundError, VerificationError
+from caretrail.errors import ForbiddenError, NotFoundError, VerificationError
 from caretrail.exporting.static_tiles import content
 from caretrail.tlog import tile
 from caretrail.tlog.tile import Tile
@@ -22,7 +23,7 @@ BINARY: Final = b"application/octet-stream"
 
 async def checkpoint(request: Request, service: Service) -> Response:
     """Return the latest checkpoint; where witnesses are set up, the latest that they cosigned."""
-    _admit(request, service, "hashes")
+    await _admit(request, service, "hashes")
     note = service.publisher.public() if service.publisher is not None else None
     if note is None:
         raise NotFoundError("this log has not signed a checkpoint yet")
@@ -31,7 +32,7 @@ async def checkpoint(request: Request, service: Service) -> Response:
 
 async def latest(request: Request, service: Service) -> Response:
     """Return the latest checkpoint, whether witnesses have cosigned it or not."""
-    _admit(request, service, "hashes")
+    await _admit(request, service, "hashes")
     signed = service.publisher.signed if service.publisher is not None else None
     if signed is None:
         raise NotFoundError("this log has not signed a checkpoint yet")
@@ -40,7 +41,7 @@ async def latest(request: Request, service: Service) -> Response:
 
 async def keys(request: Request, service: Service) -> Response:
     """Return the history of the log's keys: who trusts this address alone takes them from here."""
-    _admit(request, service, "hashes")
+    await _admit(request, service, "hashes")
     history = service.publisher.keys if service.publisher is not None else ""
     if not history:
         raise NotFoundError("this log has no key")
@@ -53,7 +54,7 @@ async def resource(request: Request, service: Service) -> Response:
         named = tile.parse("tile/" + "/".join(request.captures))
     except VerificationError as error:
         raise NotFoundError("there is no such tile") from error
-    _admit(request, service, "hashes" if isinstance(named, Tile) else "public")
+    await _admit(request, service, "hashes" if isinstance(named, Tile) else "public")
     signed = service.publisher.signed if service.publisher is not None else None
     if signed is None or not named.within(signed.size):
         raise NotFoundError("the signed tree does not have that tile")
@@ -61,7 +62,14 @@ async def resource(request: Request, service: Service) -> Response:
     return Response(200, body, media=BINARY, lasting=True)
 
 
-def _admit(request: Request, service: Service, needed: str) -> None:
-    """Ask for a credential unless the deployment's policy lets everybody have this."""
-    if ACCESS.index(service.log_access) > ACCESS.index(needed):
-        service.gate.identify(request.headers)
+async def _admit(request: Request, service: Service, needed: str) -> None:
+    """Ask for a credential unless the deployment's policy lets everybody have this.
+
+    Entries are those of all the log, so that only whoever sees all of it has them.
+    """
+    if ACCESS.index(service.log_access) <= ACCESS.index(needed):
+        return
+    identity = await service.gate.identify(request.headers, request.certificate)
+    view = identity.view("log")
+    if view is None or (needed == "public" and not view.is_whole):
+        raise ForbiddenError(FORBIDDEN)

@@ -10,7 +10,7 @@ import msgspec
 from caretrail.api import negotiation
 from caretrail.api.http import Request, Response
 from caretrail.api.log import TEXT
-from caretrail.errors import ThrottledError
+from caretrail.errors import NotFoundError, ThrottledError
 from caretrail.limits import RECEIPT_SECONDS_MAX
 from caretrail.tlog.proof_file import ProofFile
 
@@ -28,14 +28,16 @@ async def proof(request: Request, service: Service) -> Response:
     """
     (event_id, *_) = request.captures
     sealed = await service.repository.prove(lambda proofs: proofs.sealed_event(event_id))
+    if not (request.view.is_whole or (sealed.record and request.view.includes(sealed.record))):
+        raise NotFoundError("there is no event with this id")
     file = await _file(sealed, service, seconds=_WAIT_SECONDS)
     if file is None:
         raise ThrottledError("no checkpoint covers this event yet: ask again in a second")
     if b"fhir" in request.headers.get(b"accept", b"") or "_format" in request.query:
         form = negotiation.response_format(request)
         body = msgspec.json.encode(_parameters(sealed, service, file, salted=True))
-        return Response(200, body, form=form)
-    return Response(200, file.format(), media=TEXT)
+        return Response(200, body, form=form, rows=1)
+    return Response(200, file.format(), media=TEXT, rows=1)
 
 
 async def receipt(event_id: str, service: Service, *, wait: bool) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from caretrail.access import observers
 from caretrail.api import negotiation, proof
 from caretrail.api.http import ETAG_HEADER, VERSION, Header, Request, Response, last_modified
 from caretrail.api.retrieve import query_of, resource
@@ -12,13 +13,15 @@ from caretrail.fhir import intake, profiles
 from caretrail.fhir.operation_outcome import outcome_bytes
 from caretrail.fhir.served import served
 from caretrail.repository import Sender, Submission
-from caretrail.search.record import FLAG_CODES, Flag
+from caretrail.search.record import FLAG_CODES, NO_FLAGS, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from caretrail.access.identity import Identity
     from caretrail.api.service import Service
     from caretrail.fhir.audit_event import AuditEvent
+    from caretrail.fhir.intake import Intake
     from caretrail.search.query import Query
     from caretrail.storage.contract import Stored
 
@@ -28,6 +31,7 @@ _FLAGS: Final = {
     Flag.SUSPECTED_DUPLICATE: "the sender sent the same bytes before, without a key; both are kept",
     Flag.CLOCK_SKEW: "`recorded` is more than a day away from the receipt",
     Flag.CONVERTED: "the event was converted to FHIR R4 JSON; the original is kept",
+    Flag.OBSERVER_MISMATCH: "`source.observer` is not the one that this sender is known by",
 }
 assert _FLAGS.keys() == FLAG_CODES.keys()
 _RECEIPT_APPLIED: Final = (b"preference-applied", b"caretrail-receipt")
@@ -36,13 +40,16 @@ _RECEIPT_APPLIED: Final = (b"preference-applied", b"caretrail-receipt")
 async def create(request: Request, service: Service) -> Response:
     """FHIR create: answer 201 once the event is durable and has its index."""
     content = negotiation.content(request)
+    if service.rate is not None:
+        service.rate.take(request.identity.producer, 1)
     taken = intake.parse(request.body, xml=content.xml, release=content.release)
     condition = request.headers.get(b"if-none-exist")
     unless = None
     if condition is not None:
-        unless = condition_query(condition.decode("latin-1"), request.base, service)
+        asked = condition_query(condition.decode("latin-1"), request.base, service)
+        unless = request.view.over(asked)
     (stored,) = await service.repository.append(
-        [Submission(request.body, taken.form, taken.event)],
+        [submission(request.body, taken, request.identity)],
         sender=sender(request),
         unless=unless,
     )
@@ -63,6 +70,14 @@ async def create(request: Request, service: Service) -> Response:
     # The event that was there fits the condition, but it is not the one that was sent.
     found = await service.repository.read(stored.id)
     return Response(status, resource(found) if found is not None else b"", headers)
+
+
+def submission(body: bytes, taken: Intake, identity: Identity) -> Submission:
+    """Return the event as it is kept; one that speaks for another than its sender is flagged."""
+    flags = NO_FLAGS
+    if identity.observer and observers.names_other(taken.event.source, identity.observer):
+        flags = Flag.OBSERVER_MISMATCH
+    return Submission(body, taken.form, taken.event, flags)
 
 
 def sender(request: Request) -> Sender:

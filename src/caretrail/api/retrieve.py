@@ -51,9 +51,10 @@ async def read(request: Request, service: Service) -> Response:
     record = await _record(request, service)
     headers = _headers(record)
     if _unchanged(request, record):
-        return Response(304, headers=headers)
+        return Response(304, headers=headers, rows=1)
     query = query_of(request.query, base=request.base, service=service, strict=False)
-    return Response(200, subset(resource(record), query.summary, query.elements), headers)
+    shown = request.view.shown(resource(record))
+    return Response(200, subset(shown, query.summary, query.elements), headers, rows=1)
 
 
 async def history(request: Request, service: Service) -> Response:
@@ -62,7 +63,7 @@ async def history(request: Request, service: Service) -> Response:
     address = f"{request.base}/AuditEvent/{record.id}"
     entry = {
         "fullUrl": address,
-        "resource": msgspec.Raw(resource(record)),
+        "resource": msgspec.Raw(request.view.shown(resource(record))),
         "request": {"method": "POST", "url": "AuditEvent"},
         "response": {
             "status": "201 Created",
@@ -77,15 +78,16 @@ async def history(request: Request, service: Service) -> Response:
         "link": [{"relation": "self", "url": f"{address}/_history"}],
         "entry": [entry],
     }
-    return Response(200, msgspec.json.encode(bundle))
+    return Response(200, msgspec.json.encode(bundle), rows=1)
 
 
 async def original(request: Request, service: Service) -> Response:
     """`$original`: the bytes that were received, in the media type that they came in."""
     record = await _record(request, service)
     if _unchanged(request, record):
-        return Response(304, headers=_headers(record))
-    return Response(200, record.body, _headers(record), media=_MEDIA[Form(record.form)])
+        return Response(304, headers=_headers(record), rows=1)
+    media = _MEDIA[Form(record.form)]
+    return Response(200, record.body, _headers(record), media=media, rows=1)
 
 
 async def search(request: Request, service: Service) -> Response:
@@ -124,13 +126,17 @@ async def _searched(pairs: Pairs, request: Request, service: Service) -> Respons
     if service.require_date and not dated:
         raise InvalidError((Issue("required", "a search names a date (ITI-81)", "date"),))
     strict = negotiation.preference(request).strict
-    query = search_query.parse(pairs, strict=strict, base=request.base, now=service.now())
+    parsed = search_query.parse(pairs, strict=strict, base=request.base, now=service.now())
+    query = request.view.over(parsed)
     page = await service.repository.search(query)
     included: list[Record] = []
     if query.include or query.revinclude:
         included = await service.repository.included(query, page.records)
     formats = [pair for pair in pairs if pair[0] in ("_format", "_pretty")]
-    return Response(200, searchset(query, page, included, base=request.base, formats=formats))
+    rows = len(page.records) + len(included)
+    shown = request.view.shown
+    body = searchset(query, page, included, base=request.base, formats=formats, shown=shown)
+    return Response(200, body, rows=rows)
 
 
 def query_of(text: str, *, base: str, service: Service, strict: bool) -> Query:
@@ -148,7 +154,8 @@ async def _record(request: Request, service: Service) -> Record:
     event_id, *version = request.captures
     known = _ID.fullmatch(event_id) and version in ([], [VERSION])
     record = await service.repository.read(event_id) if known else None
-    if record is None:
+    # What somebody may not see is not there for him: any other answer would say that it is.
+    if record is None or not request.view.includes(record):
         raise NotFoundError("there is no AuditEvent of this id and version")
     return record
 

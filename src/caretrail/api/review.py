@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from caretrail.api.failure import FORBIDDEN
 from caretrail.api.http import Request, Response
-from caretrail.errors import ParameterError
+from caretrail.errors import ForbiddenError, ParameterError
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import SEARCH_COUNT_DEFAULT
 
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
 _COUNT_MAX: Final = 200
 
 
-async def gaps(_: Request, service: Service) -> Response:
+async def gaps(request: Request, service: Service) -> Response:
     """Operation `$gaps`: numbers that sources gave and the log never got."""
     found = await service.repository.prove(lambda proofs: proofs.gaps())
-    rows = [{"name": "gap", "part": _gap(one)} for one in found]
-    body: dict[str, Any] = {"resourceType": "Parameters"}
-    return Response(200, msgspec.json.encode(body | ({"parameter": rows} if rows else {})))
+    if not request.view.is_whole:
+        mine = request.identity.organisation
+        found = [one for one in found if one.organisation == mine]
+    return _parameters([{"name": "gap", "part": _gap(one)} for one in found], len(found))
 
 
 def _gap(gap: Gap) -> list[dict[str, Any]]:
@@ -42,14 +44,20 @@ def _gap(gap: Gap) -> list[dict[str, Any]]:
 
 async def quarantine(request: Request, service: Service) -> Response:
     """Operation `$quarantine`: what was refused, with its bytes and the reasons, oldest first."""
+    if not request.view.is_whole:
+        raise ForbiddenError(FORBIDDEN)  # Nobody has said yet whose events these would be.
     asked = dict(request.pairs())
     after, count = _number(asked, "_after", 0), _number(asked, "_count", SEARCH_COUNT_DEFAULT)
     found = await service.repository.quarantined(after=after, limit=min(count, _COUNT_MAX))
     rows: list[dict[str, Any]] = [{"name": "refused", "part": _refused(one)} for one in found]
     if len(found) == min(count, _COUNT_MAX):
         rows.append({"name": "next", "valueString": f"_after={found[-1].number}"})
-    body: dict[str, Any] = {"resourceType": "Parameters"}
-    return Response(200, msgspec.json.encode(body | ({"parameter": rows} if rows else {})))
+    return _parameters(rows, len(found))
+
+
+def _parameters(rows: list[dict[str, Any]], count: int) -> Response:
+    body = {"resourceType": "Parameters"} | ({"parameter": rows} if rows else {})
+    return Response(200, msgspec.json.encode(body), rows=count)
 
 
 def _number(asked: dict[str, str], name: str, default: int) -> int:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from caretrail.access.decision import ANONYMOUS
+from caretrail.access.roles import INTERACTIONS
+from caretrail.access.view import NOTHING
 from caretrail.api import (
     bundle,
     capability,
@@ -30,10 +31,11 @@ from caretrail.api import (
     review,
     statistics,
 )
-from caretrail.api.failure import failure, refusal, unexpected
+from caretrail.api.failure import FORBIDDEN, failure, refusal, unexpected
 from caretrail.api.http import (
     FHIR_JSON,
     FHIR_XML,
+    NOBODY,
     PLAIN,
     DisconnectedError,
     Format,
@@ -42,7 +44,13 @@ from caretrail.api.http import (
     Response,
 )
 from caretrail.api.service import Service
-from caretrail.errors import Error, InvalidError, Issue, NotFoundError
+from caretrail.errors import (
+    Error,
+    ForbiddenError,
+    InvalidError,
+    Issue,
+    NotFoundError,
+)
 from caretrail.fhir import xml
 from caretrail.limits import QUERY_BYTES_MAX, RESOURCE_BYTES_MAX
 
@@ -70,7 +78,8 @@ class Route(NamedTuple):
     """One row: what is at an address. A part of `path` in braces stands for any text.
 
     `what` names the interaction in metrics. `body` says which limit of the service bounds the
-    body; without one it is not read. Only an answer of FHIR's own is negotiated.
+    body; without one it is not read. Only an answer of FHIR's own is negotiated. Who asks needs
+    a grant for the interaction `needs`, which is `what` where the route does not say it.
     """
 
     method: str
@@ -80,6 +89,17 @@ class Route(NamedTuple):
     body: str = ""
     public: bool = False
     fhir: bool = True
+    needs: str = ""
+
+    @property
+    def grant(self) -> str:
+        """Return the interaction that an identity needs a grant for; "" for a public route."""
+        return "" if self.public else self.needs or self.what
+
+    @property
+    def is_recorded(self) -> bool:
+        """Tell whether each request leaves an event of its own (DESIGN, decision 12)."""
+        return self.grant in INTERACTIONS and INTERACTIONS[self.grant].recorded
 
 
 def _compartment_routes() -> Iterator[Route]:
@@ -180,25 +200,43 @@ class Router:
         rows, captures = self._find(path)
         route = rows.get("GET" if request.method == "HEAD" else request.method)
         what = route.what if route is not None else "none"
+        auditing = self._service.auditing
         try:
-            identity = ANONYMOUS
+            identity, view = NOBODY, NOTHING
             if not (route.public if route is not None else path.startswith(_PUBLIC)):
-                identity = self._service.gate.identify(request.headers)
+                gate = self._service.gate
+                identity = gate.known(request.headers) or await gate.identify(
+                    request.headers, request.certificate
+                )
+                request = request._replace(identity=identity)
             if route is None:
-                return what, self._render(request, _no_route(request.method, path, rows))
+                response = _no_route(request.method, path, rows)
+                if auditing is not None and response.is_denied:
+                    await auditing.denied(request, what, response.status)
+                return what, self._render(request, response)
+            if route.grant:
+                granted = identity.grants.get(route.grant)
+                if granted is None:
+                    raise ForbiddenError(FORBIDDEN)
+                view = granted
             if len(request.query) > QUERY_BYTES_MAX:
                 return what, refusal(414, (_LONG_QUERY,))
             body = await read(self._bounds[route.body]) if route.body else b""
             base = self._public_base or _base(scheme, request.headers)
-            request = Request(
-                request.method, path, request.query, request.headers, base, body, identity, captures
+            request = request._replace(
+                path=path, base=base, body=body, captures=captures, view=view
             )
             # Before anything is done: who cannot read the answer shall not have it stored either.
             form = negotiation.response_format(request) if route.fhir else PLAIN
             response = await route.handler(request, self._service)
+            if auditing is not None:
+                await auditing.answered(request, route.what, response, route.is_recorded)
             return what, _rendered(response, response.form or form)
         except Error as error:
-            return what, self._render(request, failure(error))
+            response = failure(error)
+            if auditing is not None:
+                await auditing.failed(request, what, error, route is not None and route.is_recorded)
+            return what, self._render(request, response)
         except DisconnectedError:
             raise
         except Exception as error:
@@ -242,7 +280,8 @@ def _no_route(method: str, path: str, rows: Iterable[str]) -> Response:
         return failure(NotFoundError("there is nothing at this address"))
     changes = method in ("PUT", "PATCH", "DELETE") and path.startswith(_EVENTS)
     allow: Header = (b"allow", ", ".join(sorted(methods)).encode())
-    return refusal(405, (_IMMUTABLE if changes else _OTHER_METHOD,), allow)
+    response = refusal(405, (_IMMUTABLE if changes else _OTHER_METHOD,), allow)
+    return response._replace(is_denied=changes)
 
 
 @lru_cache(64)

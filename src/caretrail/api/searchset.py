@@ -12,7 +12,7 @@ from caretrail.fhir.operation_outcome import outcome
 from caretrail.fhir.served import served
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caretrail.api.http import Pairs
     from caretrail.repository import Page
@@ -21,17 +21,26 @@ if TYPE_CHECKING:
 
 
 def searchset(
-    query: Query, page: Page, included: Sequence[Record], *, base: str, formats: Pairs
+    query: Query,
+    page: Page,
+    included: Sequence[Record],
+    *,
+    base: str,
+    formats: Pairs,
+    shown: Callable[[bytes], bytes],
 ) -> bytes:
-    """Return the Bundle of one page as JSON; the events in it are not read, only cut and joined."""
+    """Return the Bundle of one page as JSON; the events in it are not read, only cut and joined.
+
+    `shown` turns an event into what the asker may see of it.
+    """
     bundle: dict[str, Any] = {"resourceType": "Bundle", "type": "searchset"}
     if page.total is not None and (not page.estimated or query.total == "estimate"):
         bundle["total"] = page.total
     bundle["link"] = _links(query, page, base, formats)
     entries: list[Any] = []
     if query.summary != "count":
-        entries = [_entry(record, query, base, "match") for record in page.records]
-        entries += [_entry(record, query, base, "include") for record in included]
+        entries = [_entry(record, query, base, "match", shown) for record in page.records]
+        entries += [_entry(record, query, base, "include", shown) for record in included]
         if query.ignored:
             entries.append({"resource": outcome(query.ignored), "search": {"mode": "outcome"}})
     if entries:  # An empty array is no valid FHIR.
@@ -39,8 +48,10 @@ def searchset(
     return msgspec.json.encode(bundle)
 
 
-def _entry(record: Record, query: Query, base: str, mode: str) -> dict[str, Any]:
-    event = served(record.body, record.form, event_id=record.id, received_ms=record.received)
+def _entry(
+    record: Record, query: Query, base: str, mode: str, shown: Callable[[bytes], bytes]
+) -> dict[str, Any]:
+    event = shown(served(record.body, record.form, event_id=record.id, received_ms=record.received))
     if query.summary is not None or query.elements:
         event = subset(event, query.summary, query.elements)
     return {

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from caretrail.access.decision import Gate
+    from caretrail.access.rate import Rate
+    from caretrail.api.auditing import Auditing
     from caretrail.exporting.jobs import Exports
     from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
@@ -29,6 +31,7 @@ class Service(NamedTuple):
     "private" nothing. Without a `publisher` nothing is signed, and without `exports` none are made.
     `integrity` says what the last verification has found. `now` is in milliseconds since 1970.
     `issuer` is where the authorization server is, "" without one.
+    Without `auditing` reads leave no event, and `rate` bounds what each source records.
     """
 
     repository: Repository
@@ -45,3 +48,5 @@ class Service(NamedTuple):
     integrity: Callable[[], Mapping[str, Any]] = dict
     now: Callable[[], int] = clock.milliseconds
     issuer: str = ""
+    auditing: Auditing | None = None
+    rate: Rate | None = None

@@ -31,9 +31,12 @@ async def stats(request: Request, service: Service) -> Response:
     interval = next((value for name, value in pairs if name == "_interval"), None)
     wanted = [pair for pair in pairs if pair[0] not in ("_by", "_interval")]
     strict = negotiation.preference(request).strict
-    query = search_query.parse(wanted, strict=strict, base=request.base, now=service.now())
+    parsed = search_query.parse(wanted, strict=strict, base=request.base, now=service.now())
+    query = request.view.over(parsed)
+    request.view.check(by)
     found = await service.repository.stats(query, by, interval)
-    return Response(200, msgspec.json.encode(_parameters(found, interval)))
+    rows = found.total or 0
+    return Response(200, msgspec.json.encode(_parameters(found, interval)), rows=rows)
 
 
 def _by(pairs: Pairs) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import secrets
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
+from caretrail.access.identity import CLINIC_BUNDLE
+from caretrail.access.roles import CLINIC
 from caretrail.api import capability as repository_capability
 from caretrail.api import negotiation
 from caretrail.api.router import ROOT, Route
@@ -43,12 +45,17 @@ class Clinic:
         """Return the rows of the route table."""
         rows = [
             Route(
-                row.method, f"{ROOT}/{row.path}".rstrip("/"), self._handler(row), row.what, row.body
+                row.method,
+                f"{ROOT}/{row.path}".rstrip("/"),
+                self._handler(row),
+                row.what,
+                row.body,
+                needs=CLINIC[row.letter],
             )
             for row in ROWS
         ]
         return (
-            Route("POST", ROOT, self._bundle, "batch", body="bundle"),
+            Route("POST", ROOT, self._bundle, "batch", body="bundle", needs=CLINIC_BUNDLE),
             Route("GET", f"{ROOT}/metadata", self._metadata, "capabilities", public=True),
             *rows,
         )

@@ -28,6 +28,15 @@ class Row(NamedTuple):
     body: str = ""
     writes: bool = False
 
+    @property
+    def letter(self) -> str:
+        """Return the letter of a SMART scope that allows it."""
+        if self.what.startswith("search"):
+            return "s"
+        return {"GET": "r", "PUT": "u", "PATCH": "u", "DELETE": "d"}.get(
+            self.method, "c" if self.writes else "r"
+        )
+
 
 # Of two rows that fit a path the first one counts.
 ROWS: Final = (

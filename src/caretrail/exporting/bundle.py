@@ -17,6 +17,7 @@ from caretrail.errors import (
     Issue,
     ParameterError,
     StoreError,
+    TooLargeError,
     UnavailableError,
     UnprocessableError,
 )
@@ -95,6 +96,9 @@ class Cutter:
         signed = await self._covering(said)
         gathered = Gathered(set(entries).__contains__)
         total = len(entries)
+        if total > EXPORT_PROOFS_MAX and self._selection.is_narrow:
+            # Past that a bundle covers a range, and with it entries that may not be seen.
+            raise TooLargeError(f"with this credential a bundle has {EXPORT_PROOFS_MAX} events")
         if total > EXPORT_PROOFS_MAX:
             first, end = entries[0], entries[-1] + 1
             await self._gather(gathered, range(first, end), total=end - first)
@@ -108,7 +112,7 @@ class Cutter:
     # A range, of which everything is shown, or everything about the subjects.
 
     async def _ranged(self) -> Evidence:
-        until, (start, end) = self._repository.size, self._selection[2:]
+        until, (start, end) = self._repository.size, self._selection[2:4]
         if start >= until or (end is not None and end > until):
             raise ParameterError((Issue("invalid", f"the log has {until} entries"),))
         tell = Teller([one.key for one in self._subjects]) if self._subjects else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -14,6 +15,7 @@ from caretrail.limits import (
     SEARCH_VALUES_MAX,
 )
 from caretrail.search import query as search_query
+from caretrail.search.query import Query
 from caretrail.search.reference import literal
 from caretrail.sequencer import subject
 from caretrail.tlog.entry import Mac, subject_key
@@ -22,7 +24,7 @@ from caretrail.tlog.evidence import Subject
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from caretrail.search.query import Query
+    from caretrail.search.query import Clause
 
 _TYPE: Final = "AuditEvent?"
 # An entry has a tag for each patient and each agent: whoever is asked for may have been either.
@@ -69,12 +71,14 @@ class Selection(NamedTuple):
 
     Without filters and subjects it is every entry from `start` up to before `end`, where None is
     the end of the log. Subjects are asked for in such a range as well, and never with filters.
+    `is_narrow` says that whoever asks may not see all of the log.
     """
 
     filters: tuple[Filter, ...] = ()
     subjects: tuple[str, ...] = ()
     start: int = 0
     end: int | None = None
+    is_narrow: bool = False
 
     @classmethod
     def of(
@@ -100,10 +104,26 @@ class Selection(NamedTuple):
             _reference(one)
         return cls(tuple(filters), tuple(dict.fromkeys(subjects)), first, end)
 
+    def within(self, clauses: Sequence[Clause], binding: str) -> Self:
+        """Return the selection without what fits none of the clauses; none are all of the log.
+
+        A range or a report about a subject shows that there is nothing else, and so also how much
+        there is of what may not be seen: raises ParameterError.
+        """
+        if not clauses:
+            return self
+        if self.subjects or self.start or self.end is not None:
+            raise _wrong("with this credential an export is of searches")
+        filters = [
+            one._replace(query=replace(one.query, within=tuple(clauses), binding=binding))
+            for one in self.filters or (Filter(Query(), ""),)
+        ]
+        return self._replace(filters=tuple(filters), is_narrow=True)
+
     def text(self) -> str:
         """Return the selection as the log tells of it."""
         if self.filters:
-            return " or ".join(_TYPE + one.text for one in self.filters)
+            return " or ".join((_TYPE + one.text).rstrip("?") for one in self.filters)
         rows = [("_subject", one) for one in self.subjects]
         if self.start:
             rows.append(("sequence", f"ge{self.start}"))

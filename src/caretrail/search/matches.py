@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 
 def matches(record: Record, query: Query) -> bool:
-    """Tell whether the event fits every clause of the query."""
+    """Tell whether the event fits every clause of the query, and may be seen."""
     facts = of.Facts(record)
-    return all(_fits(facts, clause) for clause in query.clauses)
+    return all(_fits(facts, clause) for clause in (*query.clauses, *query.within))
+
+
+def visible(record: Record, query: Query) -> bool:
+    """Tell whether the asker of the query may see the event, whether it fits or not."""
+    facts = of.Facts(record)
+    return all(_fits(facts, clause) for clause in query.within)
 
 
 def _fits(facts: of.Facts, clause: Clause) -> bool:

@@ -45,7 +45,7 @@ class Plan:
 def compile_query(query: Query) -> Plan:
     """Return the plan of a query."""
     builder = _Builder()
-    for clause in query.clauses:
+    for clause in (*query.clauses, *query.within):
         builder.add(clause)
     nodes = tuple(builder.nodes)
     return Plan(

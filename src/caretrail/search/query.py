@@ -69,7 +69,12 @@ class Sort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A search, checked."""
+    """A search, checked.
+
+    `within` is what its asker may see at all: an event that does not fit it is not there, for
+    whatever the search counts, sorts or includes. `binding` is one text for that, to which page
+    links are bound.
+    """
 
     clauses: tuple[Clause, ...] = ()
     sort: tuple[Sort, ...] = ()
@@ -82,6 +87,8 @@ class Query:
     page: str | None = None
     applied: tuple[tuple[str, str], ...] = ()
     ignored: tuple[Issue, ...] = ()
+    within: tuple[Clause, ...] = ()
+    binding: str = ""
 
 
 _TOTALS: Final = ("none", "estimate", "accurate")

@@ -22,6 +22,7 @@ class Flag(IntFlag):
     SUSPECTED_DUPLICATE = 4  # Its sender sent the same bytes before, without a key of their own.
     CLOCK_SKEW = 8  # `recorded` is more than a day away from the receipt.
     CONVERTED = 16  # It came as XML or as another release of FHIR.
+    OBSERVER_MISMATCH = 32  # Its `source.observer` is not who its sender is known to be.
 
     def codes(self) -> list[str]:
         """Return the codes of the flags that are set."""

@@ -70,7 +70,15 @@ class Application:
         begun = time.perf_counter()
         headers = _headers(scope["headers"])
         query = scope["query_string"].decode("latin-1")
-        request = Request(scope["method"], scope["path"], query, headers)
+        client, extensions = scope.get("client"), scope.get("extensions")
+        request = Request(
+            scope["method"],
+            scope["path"],
+            query,
+            headers,
+            peer=client[0] if client else "",
+            certificate=_certificate(extensions) if extensions else "",
+        )
         body = _Body(receive, headers)
         try:
             what, response = await self._router.answer(request, scope["scheme"], body.read)
@@ -87,6 +95,12 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+
+
+def _certificate(extensions: Mapping[str, Any]) -> str:
+    """Return the client's certificate in PEM, as ASGI's extension for TLS has it."""
+    chain = extensions.get("tls", {}).get("client_cert_chain", ())
+    return str(chain[0]) if chain else ""
 
 
 def _headers(rows: list[Header]) -> Mapping[bytes, bytes]:

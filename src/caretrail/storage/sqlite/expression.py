@@ -64,10 +64,14 @@ class Vocabulary:
 
 
 class Expression(NamedTuple):
-    """`text` is None for all events; `nothing` is true when no event can fit."""
+    """`text` is None for all events; `nothing` is true when no event can fit.
+
+    With `unknown` all events may fit, and each has to be compared.
+    """
 
     text: str | None
     nothing: bool = False
+    unknown: bool = False
 
     @classmethod
     def of(cls, node: Node | None, vocabulary: Vocabulary) -> Self:
@@ -79,13 +83,13 @@ class Expression(NamedTuple):
         texts = [_text(one, vocabulary) for one in wanted]
         if not all(texts):
             return cls("", nothing=True)
+        without = [text for one in unwanted if (text := _text(one, vocabulary))]
         if not texts:
             # The index has no word for "all but these": the events are compared instead.
-            return cls(None)
+            return cls(None, unknown=bool(without))
         text = " AND ".join(texts)
-        for one in unwanted:
-            without = _text(one, vocabulary)
-            text = f"({text}) NOT {without}" if without else text
+        for one in without:
+            text = f"({text}) NOT {one}"
         return cls(text)
 
 

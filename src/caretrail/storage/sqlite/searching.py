@@ -365,13 +365,15 @@ def _is_by_index(plan: Plan) -> bool:
 
 def _is_counted(plan: Plan, expression: Expression) -> bool:
     """Tell whether the index can count; it has no word for "all but these"."""
-    return _is_by_index(plan) and (expression.text is None) is (plan.node is None)
+    return _is_by_index(plan) and not expression.unknown
 
 
 def _distributed(found: Iterable[Record], bounds: Sequence[int]) -> list[int]:
     counts = [0] * (len(bounds) - 1)
     for record in found:
-        at = bisect_right(bounds, temporal.instant(record.event.recorded).milliseconds) - 1
+        # As its key has it, so that comparing and counting by the index say the same.
+        bucket, _ = bucket_of(*temporal.exact_key(record.event.recorded))
+        at = bisect_right(bounds, bucket) - 1
         if 0 <= at < len(counts):
             counts[at] += 1
     return counts

@@ -14,12 +14,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from typer.main import get_command
 
-from caretrail import config, errors, limits
+from caretrail import errors, limits
 from caretrail.access.roles import INTERACTIONS, ROLES
 from caretrail.api.router import ROUTES
 from caretrail.cli import commands
 from caretrail.clinic.table import ROWS
 from caretrail.search.parameters import PARAMETERS, Type
+from caretrail.settings import (
+    GATEWAY_PREFIX,
+    PREFIX,
+    WITNESS_PREFIX,
+    GatewaySettings,
+    Settings,
+    WitnessSettings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,17 +39,17 @@ _END: Final = "<!-- end -->"
 
 def settings() -> str:
     """Return every setting: in a file, as a flag, in the environment."""
-    return _settings("serve", config.Settings, config.PREFIX)
+    return _settings("serve", Settings, PREFIX)
 
 
 def gateway_settings() -> str:
     """Return every setting of a gateway."""
-    return _settings("gateway", config.GatewaySettings, config.GATEWAY_PREFIX)
+    return _settings("gateway", GatewaySettings, GATEWAY_PREFIX)
 
 
 def witness_settings() -> str:
     """Return every setting of a witness."""
-    return _settings("witness", config.WitnessSettings, config.WITNESS_PREFIX)
+    return _settings("witness", WitnessSettings, WITNESS_PREFIX)
 
 
 def _settings(command: str, kind: Any, prefix: str) -> str:

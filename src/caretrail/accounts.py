@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from caretrail import config
-from caretrail.config import Settings  # noqa: TC001  (as above)
 from caretrail.options import OPENING, with_settings
+from caretrail.settings import Settings  # noqa: TC001  (as above)
 
 accounts: Final = typer.Typer(
     no_args_is_help=True,

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from caretrail.access.decision import Verifier
     from caretrail.access.identity import Identity
     from caretrail.access.server.application import AuthorizationServer
-    from caretrail.config import Settings
     from caretrail.repository import Repository
+    from caretrail.settings import Settings
     from caretrail.transport.switch import App
     from caretrail.verification.background import Result
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from caretrail.access.server.application import AuthorizationServer
     from caretrail.api.service import Service
     from caretrail.capture.middleware import Message, Receive, Scope, Send
-    from caretrail.config import Settings
     from caretrail.patterns.exchange import Identity
     from caretrail.repository import Repository
+    from caretrail.settings import Settings
     from caretrail.transport.switch import App
 
 _log: Final = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from caretrail import __version__, keeping
 from caretrail.accounts import accounts
-from caretrail.config import WITNESS_PREFIX, GatewaySettings, Settings, WitnessSettings
 from caretrail.errors import ConfigurationError, Error
 from caretrail.keeping import bar, say
 from caretrail.options import OPENING, with_settings
+from caretrail.settings import WITNESS_PREFIX, GatewaySettings, Settings, WitnessSettings
 
 commands: Final = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from caretrail.config import Settings
     from caretrail.opening import Opened
     from caretrail.privacy.erasing import Order
+    from caretrail.settings import Settings
 
 
 def person(name: str) -> Person:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable
 
-    from caretrail.config import GatewaySettings
     from caretrail.patterns.observation import Machine
+    from caretrail.settings import GatewaySettings
 
 _log: Final = logging.getLogger(__name__)
 # What reads the spool runs beside the event loop, which should not have to wait 5 ms for it.

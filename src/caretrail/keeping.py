@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from caretrail.config import Settings
 from caretrail.errors import ConfigurationError
 from caretrail.options import OPENING, with_settings
+from caretrail.settings import Settings
 
 commands: Final = typer.Typer()
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caretrail.committer import Commit
-    from caretrail.config import Settings
+    from caretrail.settings import Settings
     from caretrail.storage.contract import Proofs, Storage
 
 SIGNING_KEY: Final = "signing-key.pem"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from caretrail import config
-from caretrail.config import AnySettings, GatewaySettings, Settings, WitnessSettings
+from caretrail.settings import AnySettings, GatewaySettings, Settings, WitnessSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

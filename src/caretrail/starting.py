@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caretrail.clock import Reading
-    from caretrail.config import Settings
     from caretrail.repository import Repository
+    from caretrail.settings import Settings
 
 _log: Final = logging.getLogger(__name__)
 _DIGEST_DIGITS: Final = 32

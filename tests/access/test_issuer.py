@@ -16,8 +16,8 @@ from joserfc.jwk import ECKey
 
 from caretrail import app
 from caretrail.access.projection import Disclosure
-from caretrail.config import Settings
 from caretrail.errors import ConfigurationError
+from caretrail.settings import Settings
 from tests.access.guarded import CLAIMS, claims, signed
 from tests.api.arr import event, ids
 from tests.serving import serving
@@ -75,7 +75,7 @@ _SERVE = """
 import sys
 from pathlib import Path
 from caretrail import app
-from caretrail.config import Settings
+from caretrail.settings import Settings
 folder = Path(sys.argv[1])
 async def ready(server, address):
     print(address, flush=True)

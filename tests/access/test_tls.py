@@ -129,7 +129,7 @@ _SERVE = """
 import sys
 from pathlib import Path
 from caretrail import app
-from caretrail.config import Settings
+from caretrail.settings import Settings
 folder = Path(sys.argv[1])
 async def ready(server, address):
     print(address, flush=True)

@@ -12,9 +12,9 @@ import httpx
 from caretrail import opening
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
-from caretrail.config import Settings
 from caretrail.exporting.jobs import Exports
 from caretrail.repository import Repository
+from caretrail.settings import Settings
 from caretrail.storage.sqlite import SqliteStorage
 from caretrail.transport.asgi import Application
 

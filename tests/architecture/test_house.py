@@ -47,7 +47,8 @@ _SHELL: Final = ("repository", "access", "metrics", "publisher", "turns")
 # way. Rooms that DESIGN plans and that are not built yet are bound already.
 ROOMS: Final[dict[str, tuple[str, ...]]] = {
     **_KERNEL,
-    "config": _FOUNDATION,
+    "settings": _FOUNDATION,
+    "config": ("settings", *_FOUNDATION),
     "logs": (),
     # What checks the log's evidence knows nothing of how it is made.
     "evidence": (),
@@ -72,10 +73,10 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "fetching": _FOUNDATION,
     "os_account": (),
     # What a log says of itself when it is opened.
-    "starting": ("os_account", "repository", "config", "clock", *_ALL_KERNEL),
+    "starting": ("os_account", "repository", "config", "settings", "clock", *_ALL_KERNEL),
     # A log with its keys, and what it says of itself.
-    "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "clock", *_ALL_KERNEL),
-    "options": ("config",),
+    "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "settings", "clock", *_ALL_KERNEL),
+    "options": ("config", "settings",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": ("durable_file", *_ALL_KERNEL),
     "metrics": ("committer",),
@@ -84,24 +85,24 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
     "approvals": ("os_account", "repository", "durable_file", *_ALL_KERNEL),
-    "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "patterns", *_FOUNDATION),
+    "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "settings", "patterns", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     "demo": ("patterns", "fhir", *_FOUNDATION),
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
-    "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", *_FOUNDATION),
+    "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", "settings", *_FOUNDATION),
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
-    "gateway": ("capture", "config", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
+    "gateway": ("capture", "config", "settings", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
-    "beside": ("clinic", "transport", "capture", "config", *_SHELL, "api", *_ALL_KERNEL),
-    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "logs", "listening", "tls", *_ALL_KERNEL),
-    "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", *_ALL_KERNEL),
-    "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", *_ALL_KERNEL),
-    "accounts": ("options", "commands", "config", *_FOUNDATION),
-    "keeping": ("options", "custody", "privacy", "config", *_FOUNDATION),
-    "cli": ("accounts", "keeping", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", *_FOUNDATION),
+    "beside": ("clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
+    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
+    "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
+    "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
+    "accounts": ("options", "commands", "config", "settings", *_FOUNDATION),
+    "keeping": ("options", "custody", "privacy", "config", "settings", *_FOUNDATION),
+    "cli": ("accounts", "keeping", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", "settings", *_FOUNDATION),
 }  # fmt: skip
 
 # What a room needs beyond the standard library. A room without a row needs nothing.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from caretrail.app import Server
-from caretrail.config import Settings
+from caretrail.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

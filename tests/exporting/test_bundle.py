@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caretrail import opening
-from caretrail.config import Settings
 from caretrail.errors import (
     ConfigurationError,
     ConflictError,
@@ -29,6 +28,7 @@ from caretrail.exporting.gathering import Gathered
 from caretrail.exporting.selection import Filter, Selection
 from caretrail.limits import EXPORT_PROOFS_MAX
 from caretrail.publisher.anchors import TimeStamp, WriteOnceFolder
+from caretrail.settings import Settings
 from caretrail.storage.contract import Sealed
 from caretrail.tlog.note import Note
 from caretrail.tlog.policy import Policy

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from zipfile import ZipFile
 
 from caretrail import opening
-from caretrail.config import Settings
 from caretrail.evidence import verify
 from caretrail.exporting import bundle
 from caretrail.exporting.announcing import Announcement, announced
@@ -17,6 +16,7 @@ from caretrail.exporting.bundle import Cutter
 from caretrail.exporting.selection import Filter, Selection
 from caretrail.patterns import own
 from caretrail.search import query as search_query
+from caretrail.settings import Settings
 from tests.api.arr import event
 from tests.storage.world import SENDER, submission
 

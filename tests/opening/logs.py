@@ -6,9 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from caretrail import opening
-from caretrail.config import Settings
 from caretrail.fhir import intake
 from caretrail.repository import Sender, Submission
+from caretrail.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

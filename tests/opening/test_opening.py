@@ -23,8 +23,8 @@ from tests.storage import world
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from caretrail.config import Settings
     from caretrail.opening import Opened
+    from caretrail.settings import Settings
 
 BODIES = world.bodies(12)
 

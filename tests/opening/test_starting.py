@@ -11,11 +11,11 @@ import pytest
 
 from caretrail import clock, config, opening, os_account, retrieving, starting
 from caretrail.clock import Reading
-from caretrail.config import Settings
 from caretrail.errors import StoreError, TooCostlyError
 from caretrail.limits import CLOCK_STEP_MILLISECONDS
 from caretrail.patterns import codes, own
 from caretrail.search.query import parse
+from caretrail.settings import Settings
 from caretrail.tlog.entry import Kind
 from tests.opening.logs import append, run, settings
 

@@ -22,8 +22,8 @@ from tests.storage import world
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from caretrail.config import Settings
     from caretrail.opening import Opened
+    from caretrail.settings import Settings
 
 ORDER = Order("policy-6", "data protection officer")
 

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from caretrail import opening
-from caretrail.config import Settings
+from caretrail.settings import Settings
 from caretrail.tlog.checkpoint import Checkpoint
 from tests.storage import world
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from caretrail.config import WitnessSettings
 from caretrail.errors import ConfigurationError, StoreError, UnavailableError
+from caretrail.settings import WitnessSettings
 from caretrail.tlog.cosignature import time_of
 from caretrail.tlog.note import Note, parse_signatures
 from caretrail.tlog.policy import Policy

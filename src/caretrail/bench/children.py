@@ -12,8 +12,8 @@ from operator import add
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from caretrail.config import PREFIX
 from caretrail.errors import StoreError
+from caretrail.settings import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from caretrail import listening, opening
 from caretrail.access.decision import Gate
 from caretrail.api.service import Service
 from caretrail.beside import clinic_alone
-from caretrail.config import Settings
+from caretrail.settings import Settings
 
 
 async def _serve(folder: Path) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from caretrail.access.server.administration import Change
-    from caretrail.config import Settings
+    from caretrail.settings import Settings
 
 _WAIT_SECONDS: Final = 60.0
 _STEP_SECONDS: Final = 0.05

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
-    from caretrail.config import Settings
     from caretrail.exporting.announcing import Announcement, Progress
     from caretrail.opening import Opened
     from caretrail.repository import Repository
+    from caretrail.settings import Settings
 
 
 class Export(NamedTuple):

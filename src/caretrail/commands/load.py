@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from caretrail.config import Settings
+    from caretrail.settings import Settings
 
 _PROBLEMS_SHOWN: Final = 20
 

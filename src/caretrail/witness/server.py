@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from caretrail.config import WitnessSettings
+    from caretrail.settings import WitnessSettings
 
 _log: Final = logging.getLogger(__name__)
 

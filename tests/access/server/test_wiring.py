@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from caretrail.app import Server
-from caretrail.config import Settings, load
+from caretrail.config import load
 from caretrail.errors import ConfigurationError
+from caretrail.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from pathlib import Path  # noqa: TC003  (options are read from annotations)
 from typing import Annotated, Any, Final
 
 import typer
 
-from caretrail import config
+from caretrail import config, os_account
 from caretrail.options import OPENING, with_settings
 from caretrail.settings import Settings  # noqa: TC001  (as above)
 
@@ -35,7 +34,7 @@ Roles = Annotated[
 def _ask(settings: Settings, change: str, **given: Any) -> None:
     from caretrail.commands.access import ask
 
-    asked = {"change": change, "by": getpass.getuser(), **given}
+    asked = {"change": change, "by": os_account.current().name, **given}
     for line in asyncio.run(ask(settings, asked)):
         print(line, flush=True)
 

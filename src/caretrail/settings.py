@@ -194,25 +194,31 @@ class Settings:
     identities: Path | None = field(
         default=None,
         metadata={
-            "help": "A TOML file of who may come in: issuers of tokens, client certificates, shares."
+            "content": True,
+            "help": "A TOML file of who may come in: issuers of tokens, client certificates, shares.",
         },
     )
     token_roles: str = field(
         default="",
         metadata={
+            "shown": True,
             "help": "What the data folder's token is good for beside other identities: roles, by"
-            " comma, or all (default: nothing; without others: all)."
+            " comma, or all (default: nothing; without others: all).",
         },
     )
     staff_disclosure: str = field(
         default="role",
         metadata={
-            "help": "What patients are told of staff: name (and role), role, or organisation (only)."
+            "shown": True,
+            "help": "What patients are told of staff: name (and role), role, or organisation (only).",
         },
     )
     source_rate: int = field(
         default=0,
-        metadata={"help": "How many events a second each source may record; 0 is without a bound."},
+        metadata={
+            "shown": True,
+            "help": "How many events a second each source may record; 0 is without a bound.",
+        },
     )
     tls_cert: Path | None = field(
         default=None, metadata={"help": "The server's certificate with its chain, in PEM."}
@@ -223,8 +229,9 @@ class Settings:
     client_ca: Path | None = field(
         default=None,
         metadata={
+            "content": True,
             "help": "Certificates in PEM, of authorities or of sources: clients may show one that"
-            " leads to them."
+            " leads to them.",
         },
     )
     clinic: bool = field(

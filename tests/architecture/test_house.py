@@ -99,8 +99,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "beside": ("clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
     "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
-    "commands": ("access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
-    "accounts": ("options", "commands", "config", "settings", *_FOUNDATION),
+    "commands": ("os_account", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
+    "accounts": ("os_account", "options", "commands", "config", "settings", *_FOUNDATION),
     "keeping": ("options", "custody", "privacy", "config", "settings", *_FOUNDATION),
     "cli": ("accounts", "keeping", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", "settings", *_FOUNDATION),
 }  # fmt: skip

@@ -12,11 +12,11 @@ import msgspec
 
 from caretrail.api.bundle import answer, failed
 from caretrail.api.http import JSON, Request, Response
-from caretrail.api.record import sender
+from caretrail.api.record import sender, submission
 from caretrail.errors import InvalidError, NotFoundError
 from caretrail.fhir import intake
 from caretrail.patterns.providers.table import PROVIDERS, convert
-from caretrail.repository import Refused, Submission
+from caretrail.repository import Refused
 
 if TYPE_CHECKING:
     from caretrail.api.service import Service
@@ -32,9 +32,11 @@ async def take(request: Request, service: Service) -> Response:
     An entry that cannot become an event is refused and kept in quarantine, without its secrets.
     """
     told = convert(_provider(request), request.body, entries_max=service.bundle_entries_max)
+    if service.rate is not None:
+        service.rate.take(request.identity.producer, len(told))
     who = sender(request)
     kept = [one.body for one in told if one.error is None]
-    events = [Submission(body, *_parsed(body)) for body in kept]
+    events = [submission(body, intake.parse(body), request.identity) for body in kept]
     stored = iter(await service.repository.append(events, sender=who) if events else ())
     refused = [
         Refused(one.body, tuple(one.error.issues())) for one in told if one.error is not None
@@ -69,8 +71,3 @@ def _provider(request: Request) -> str:
     if name not in PROVIDERS:
         raise NotFoundError(f"there is no such provider: there are {', '.join(PROVIDERS)}")
     return name
-
-
-def _parsed(body: bytes) -> tuple[int, Any]:
-    event, form = intake.parse(body)
-    return form, event

@@ -129,6 +129,7 @@ def _export_routes() -> Iterator[Route]:
 
 _DEFINITION: Final = f"{ROOT}/OperationDefinition"
 _PARAMETER: Final = f"{ROOT}/SearchParameter"
+_INTAKE: Final = "/intake/{provider}"
 
 # A route is one row here. HEAD is answered wherever GET is.
 ROUTES: Final = (
@@ -154,8 +155,8 @@ ROUTES: Final = (
     Route("GET", f"{_DEFINITION}/{{id}}", capability.operation_definition, "definitions"),
     Route("GET", _PARAMETER, capability.search_parameters, "definitions"),
     Route("GET", f"{_PARAMETER}/{{id}}", capability.search_parameter, "definitions"),
-    Route("POST", "/intake/{provider}", intake.take, "intake", body="bundle", fhir=False),
-    Route("GET", "/intake/{provider}", intake.verify, "intake", fhir=False),
+    Route("POST", _INTAKE, intake.take, "intake", body="bundle", fhir=False, needs="create"),
+    Route("GET", _INTAKE, intake.verify, "intake", fhir=False, needs="create"),
     # What of the log is public is for a setting to say; the handlers see to it.
     Route("GET", "/log/checkpoint", log.checkpoint, "log", public=True, fhir=False),
     Route("GET", "/log/checkpoint/latest", log.latest, "log", public=True, fhir=False),

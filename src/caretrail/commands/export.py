@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import gzip
 import os
 from contextlib import asynccontextmanager, contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
-from caretrail import clock, config, fetching, opening
+from caretrail import clock, config, fetching, opening, os_account
 from caretrail.errors import ConfigurationError, Error, InUseError
 from caretrail.exporting import bundle, lines
 from caretrail.exporting.announcing import announced
@@ -94,7 +93,7 @@ async def export_log(
             log.repository,
             query=selection.text(),
             media=_media(wanted),
-            requester=f"{getpass.getuser()}, by caretrail export",
+            requester=f"{os_account.current().name}, by caretrail export",
         ) as said:
             if wanted.evidence:
                 cutter = Cutter(

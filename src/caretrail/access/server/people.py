@@ -7,6 +7,7 @@ import secrets
 import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from caretrail.access.roles import BY_CODE, conflicts
 from caretrail.access.server.store import hashed
 from caretrail.errors import ConflictError, InvalidError, NotFoundError
 
@@ -16,20 +17,9 @@ if TYPE_CHECKING:
 
     from caretrail.access.server.store import Act
 
-# What a person or a client may be; access/roles says what each of these may do.
-ROLES: Final = (
-    "source",
-    "auditor",
-    "privacy-officer",
-    "security-officer",
-    "administrator",
-    "patient",
-    "ombudsperson",
-    "external-auditor",
-)
+# What a person or a client may be.
+ROLES: Final = tuple(sorted(BY_CODE))
 ADMINISTRATOR: Final = "administrator"
-# Who runs the system does not read of what it records (separation of duties, AC-5).
-_READING: Final = frozenset(ROLES) - {ADMINISTRATOR, "source"}
 # Whose account opens most: these need a second factor.
 PRIVILEGED: Final = frozenset([ADMINISTRATOR, "auditor", "privacy-officer", "security-officer"])
 
@@ -120,7 +110,7 @@ def check_roles(roles: Sequence[str]) -> None:
     unknown = [role for role in roles if role not in ROLES]
     if unknown:
         raise InvalidError(f"roles are: {', '.join(ROLES)}")
-    if ADMINISTRATOR in roles and _READING & set(roles):
+    if conflicts(frozenset(roles)):
         raise InvalidError(
             "an administrator reads no events: give the other role to another person"
         )

@@ -191,7 +191,7 @@ def test_a_wrong_change_is_one_clear_line(place: Place) -> None:
     for arguments, wanted in (
         (("disable-user", "nobody"), "there is no user of this name"),
         (("add-user", "x y", "--display", "X"), "a user name has"),
-        (("add-user", "x", "--display", "X", "--role", "king"), "roles are: source"),
+        (("add-user", "x", "--display", "X", "--role", "king"), "roles are: administrator"),
         (
             ("add-user", "x", "--display", "X", "--role", "administrator", "--role", "auditor"),
             "an administrator reads no events",

@@ -7,7 +7,8 @@ MAKEFLAGS += --no-print-directory
 PYTHONS := python3.13 python3.12 python3.11 python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# More than there are cores: many tests wait for a server, a browser or a disk.
+PYTEST := $(BIN)/python -m pytest -n 4 --dist loadgroup
 KERNEL := sequencer patterns search tlog fhir errors limits
 STAMP := .venv/.set-up
 

@@ -346,12 +346,15 @@ def test_two_instances_on_one_store_of_checkpoints_do_not_both_sign(
 
 
 def test_an_event_of_the_logs_own_cannot_be_erased(home: Path) -> None:
-    storage = SqliteStorage(home / "log")
-    try:
-        with pytest.raises(ConflictError, match="never erased"):
-            asyncio.run(storage.erase([0], cause=SIZE - 1))
-    finally:
-        asyncio.run(storage.close())
+    async def erase() -> None:
+        storage = SqliteStorage(home / "log")
+        try:
+            with pytest.raises(ConflictError, match="never erased"):
+                await storage.erase([0], cause=SIZE - 1)
+        finally:
+            await storage.close()
+
+    asyncio.run(erase())
 
 
 def test_a_clock_that_is_set_back_stands_still_in_the_log(home: Path) -> None:

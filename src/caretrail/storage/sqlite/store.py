@@ -34,7 +34,8 @@ _BUSY_SECONDS: Final = 30.0
 class SqliteStorage:
     """One log in one folder (see `contract.Storage`); opening it is recovery.
 
-    Reads may come from any thread, and each thread gets its own connection.
+    Reads may come from any thread, and each thread gets its own connection. Writes come from one
+    event loop, that in which the first one came.
     """
 
     _quarantined: int

@@ -18,6 +18,7 @@ from caretrail.errors import InvalidError, TooLargeError
 from caretrail.fhir import profiles, validation
 from caretrail.limits import BUNDLE_ENTRIES_MAX
 from caretrail.patterns import codes, kinds
+from caretrail.patterns.providers import reading
 from caretrail.patterns.providers.table import PROVIDERS, convert
 from tests.patterns.exchanges import parsed
 
@@ -324,3 +325,11 @@ def test_a_wrapper_is_opened_and_a_broken_one_does_no_harm() -> None:
         event("okta", SAMPLES["okta"][-1]["sent"])["source"]["observer"]["identifier"]["value"]
         == "hospital.okta.example"
     )
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [(True, "true"), (False, "false"), (7, "7"), (" a\nb ", "a b"), (None, None), ([], None)],
+)
+def test_a_value_is_read_as_one_line_of_text(value: Any, read: str | None) -> None:
+    assert reading.text({"details": {"flag": value}}, "details", "flag") == read

@@ -118,17 +118,7 @@ class Repository:
         Raises ThrottledError, StoreError or PreconditionError; after the first two the sender
         sends the same bytes again.
         """
-        size = sum(len(one.body) for one in submissions)
-        # Who begins first is put first, so that the times of receipt rise with the entries.
-        events: list[Pending] = []
-        await self.turns.take()
-        async with self._order:
-            for number, one in enumerate(submissions, 1):
-                events.append(self._prepare(one, sender, is_backfill=is_backfill))
-                if number % TURN_EVENTS == 0:
-                    await self.turns.take()
-            done = self._put(lambda done: Group(events, size, unless, done))
-        return await done
+        return await self._append(submissions, sender, unless=unless, is_backfill=is_backfill)
 
     async def record_own(self, event: dict[str, Any], *, organisation: str = "") -> Stored:
         """Keep a fact about the log itself (DESIGN, decision 12), in the same tree.
@@ -141,8 +131,7 @@ class Repository:
         """Keep such a fact that is JSON already."""
         submission = Submission(body, Form.JSON_R4, intake.parse(body).event)
         sender = OWN._replace(organisation=organisation)
-        pending = self._prepare(submission, sender, is_backfill=True, kind=Kind.OWN)
-        (stored,) = await self._put(lambda done: Group([pending], len(body), None, done))
+        (stored,) = await self._append([submission], sender, is_backfill=True, kind=Kind.OWN)
         return stored
 
     async def erase(self, entries: Sequence[int], *, cause: int) -> None:
@@ -163,6 +152,27 @@ class Repository:
         now = self._now()
         await self._put(lambda done: Group((), size, None, done, rows, sender, now))
 
+    async def _append(
+        self,
+        submissions: Sequence[Submission],
+        sender: Sender,
+        *,
+        unless: Query | None = None,
+        is_backfill: bool,
+        kind: int = Kind.EVENT,
+    ) -> list[Stored]:
+        size = sum(len(one.body) for one in submissions)
+        events: list[Pending] = []
+        await self.turns.take()
+        # Who begins first is put first, so that the times of receipt rise with the entries.
+        async with self._order:
+            for number, one in enumerate(submissions, 1):
+                events.append(self._prepare(one, sender, is_backfill=is_backfill, kind=kind))
+                if number % TURN_EVENTS == 0:
+                    await self.turns.take()
+            done = self._put(lambda done: Group(events, size, unless, done))
+        return await done
+
     def _put(
         self, make: Callable[[asyncio.Future[list[Stored]]], Group]
     ) -> asyncio.Future[list[Stored]]:
@@ -172,7 +182,7 @@ class Repository:
         return done
 
     def _prepare(
-        self, submission: Submission, sender: Sender, *, is_backfill: bool, kind: int = 0
+        self, submission: Submission, sender: Sender, *, is_backfill: bool, kind: int
     ) -> Pending:
         body, form, event, flags = submission
         received = self._now()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import random
 import signal
@@ -330,3 +331,21 @@ def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, tmp_path: P
     found = verify(tmp_path)
     assert found.whole
     assert found.size == len(bodies)
+
+
+def test_what_the_log_says_of_itself_keeps_the_order_of_receipt(tmp_path: Path) -> None:
+    """A read is recorded while a Bundle is being prepared, which takes several turns."""
+    now = itertools.count(int(NOW))
+
+    async def test(repository: Repository) -> None:
+        bundles = [world.bodies(100, seed=seed) for seed in (1, 2, 3)]
+        work = [
+            repository.append([submission(body) for body in bundle], sender=SENDER)
+            for bundle in bundles
+        ]
+        said = [repository.record_own(msgspec.json.decode(BODY)) for _ in range(20)]
+        await asyncio.gather(*work, *said)
+
+    run(tmp_path, test, clock=lambda: float(next(now)))
+    report = verify(tmp_path)
+    assert report.whole, report.findings

@@ -166,11 +166,10 @@ class Committer:
         outcomes = [outcome] + [await _outcome(sent) for sent in [*self._sent][1:]]
         troubled, self._ahead = [*self._sent], None
         self._sent.clear()
+        if isinstance(outcome, ConflictError):  # We do not know where the log ends.
+            self._tree = None
         for sent, outcome in zip(troubled, outcomes, strict=True):
             if isinstance(outcome, Known | ConflictError):
-                # A conflict without an error before it says that we do not know the log's end.
-                if isinstance(outcomes[0], ConflictError):
-                    self._tree = None
                 await self._commit(sent.groups)
             elif isinstance(outcome, Exception):
                 self._fail(sent.groups, outcome)

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+T = TypeVar("T")
 
 # At most so many events are worked off in one turn, and so many turns between two looks.
 TURN_EVENTS: Final = 8
@@ -35,6 +40,13 @@ class Turns:
         turn: asyncio.Future[None] = loop.create_future()
         self._waiting.append(turn)
         await turn
+
+    async def each(self, items: Iterable[T]) -> AsyncIterator[T]:
+        """Yield the items; each few are a turn."""
+        for number, item in enumerate(items):
+            if number % TURN_EVENTS == 0:
+                await self.take()
+            yield item
 
     def _begin(self) -> None:
         """Let the next ones work; the loop has looked at the sockets since."""

@@ -38,7 +38,6 @@ from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import ISSUES_MAX
 from caretrail.repository import Refused
-from caretrail.turns import TURN_EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,9 +93,7 @@ class _Work:
         """
         conditional: list[int] = []
         reads: list[int] = []
-        for index, entry in enumerate(self._entries):
-            if index % TURN_EVENTS == 0:
-                await self._service.repository.turns.take()
+        async for index, entry in self._service.repository.turns.each(enumerate(self._entries)):
             if entry.method in ("GET", "HEAD"):
                 reads.append(index)
                 continue
@@ -121,9 +118,7 @@ class _Work:
         status, is_denied = 0, False
         issues: list[Issue] = []
         conditions: dict[int, Query] = {}
-        for index, entry in enumerate(self._entries):
-            if index % TURN_EVENTS == 0:
-                await self._service.repository.turns.take()
+        async for index, entry in self._service.repository.turns.each(enumerate(self._entries)):
             try:
                 self._submissions[index] = self._taken(entry)
                 if entry.if_none_exist is not None:

@@ -11,7 +11,7 @@ from caretrail.fhir import audit_event
 from caretrail.fhir.decoding import check_whole, cut, decode
 from caretrail.repository import event_id
 from caretrail.search.record import Flag, Record
-from caretrail.sequencer import Identity, entry_of
+from caretrail.sequencer import Identity, leaf
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import SALT_BYTES
 
@@ -60,7 +60,7 @@ def integrity(bodies: Sequence[bytes]) -> float:
                 noise, at = os.urandom(_NOISE_BYTES), 0
             salt = noise[at : at + SALT_BYTES]
             at += SALT_BYTES + _ID_BYTES
-            leaves.append(merkle.leaf_hash(entry_of(one, salt=salt, identity=identity).encode()))
+            leaves.append(leaf(one, salt=salt, identity=identity))
             if len(leaves) == _BATCH_EVENTS:
                 tree, _ = merkle.append(tree, leaves)
                 tree.root()

@@ -108,12 +108,17 @@ _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 _BLOCK: Final = 64
 
 
-def _mac(key: bytes, message: bytes) -> bytes:
-    """Return HMAC-SHA256 (RFC 2104); `hmac.digest` takes twice as long for a short message."""
+def _pads(key: bytes) -> tuple[bytes, bytes]:
+    """Return what HMAC-SHA256 (RFC 2104) puts in front of the message and of its hash."""
     assert len(key) <= _BLOCK
     padded = key.ljust(_BLOCK, b"\0")
-    inner = sha256(padded.translate(_INNER) + message).digest()
-    return sha256(padded.translate(_OUTER) + inner).digest()
+    return padded.translate(_INNER), padded.translate(_OUTER)
+
+
+def _mac(key: bytes, message: bytes) -> bytes:
+    """Return HMAC-SHA256; `hmac.digest` takes twice as long for a short message."""
+    inner, outer = _pads(key)
+    return sha256(outer + sha256(inner + message).digest()).digest()
 
 
 class Mac:
@@ -122,10 +127,8 @@ class Mac:
     __slots__ = ("_inner", "_outer")
 
     def __init__(self, key: bytes) -> None:
-        assert len(key) <= _BLOCK
-        padded = key.ljust(_BLOCK, b"\0")
-        self._inner = sha256(padded.translate(_INNER))
-        self._outer = sha256(padded.translate(_OUTER))
+        inner, outer = _pads(key)
+        self._inner, self._outer = sha256(inner), sha256(outer)
 
     def digest(self, *parts: bytes) -> bytes:
         """Return the authentication code of the parts, one after the other."""

@@ -46,13 +46,6 @@ class Commit(Message, frozen=True):
     unless_known: bool
 
 
-class Grown(Message, frozen=True):
-    """The rows are on disk, and this is the tree now."""
-
-    size: int
-    frontier: list[bytes]
-
-
 class Found(Message, frozen=True):
     """The fingerprints that the log has, each with the entry of an event."""
 
@@ -143,7 +136,7 @@ _ERRORS: Final = {
     one.__name__: one for one in (ConfigurationError, ConflictError, NotFoundError, StoreError)
 }
 Question = Commit | Quarantine | Publish | Erase | Purge | Shred | Rename | AskState | Close
-Answer = Found | Grown | State | Done | Failed
+Answer = Found | State | Done | Failed
 encode: Final = msgspec.msgpack.Encoder().encode
 read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode
 read_answer: Final[Callable[[bytes], Answer]] = msgspec.msgpack.Decoder(Answer).decode

@@ -74,7 +74,7 @@ class Link:
     async def ask(self, question: say.Question) -> say.Answer:
         """Return the answer; raise the error that it is, or StoreError when nobody answers."""
         answers = self._answers
-        if answers is None:
+        if answers is None or answers.gone.is_set():
             answers = await self._connected()
         answer = await answers.ask(say.encode(question))
         if isinstance(answer, say.Failed):
@@ -83,7 +83,7 @@ class Link:
 
     async def _connected(self) -> _Answers:
         async with self._connecting:
-            if self._answers is None:
+            if self._answers is None or self._answers.gone.is_set():
                 if self._process is None:
                     self.state = await asyncio.to_thread(self._start)
                 loop = asyncio.get_running_loop()
@@ -128,7 +128,7 @@ class _Answers(asyncio.Protocol):
         self._on_lost = on_lost
         self._waiting: deque[asyncio.Future[say.Answer]] = deque()
         self._data = bytearray()
-        self._gone = asyncio.Event()
+        self.gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's is no subclass of it.
@@ -136,7 +136,7 @@ class _Answers(asyncio.Protocol):
 
     async def ask(self, data: bytes) -> say.Answer:
         """Send a question, and return its answer; nobody else's is kept waiting by a caller's end."""
-        if self._gone.is_set():
+        if self.gone.is_set():
             raise StoreError(_GONE)
         answer: asyncio.Future[say.Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
@@ -146,7 +146,7 @@ class _Answers(asyncio.Protocol):
     async def close(self) -> None:
         """Let go of the connection."""
         self._transport.close()
-        await self._gone.wait()
+        await self.gone.wait()
 
     def data_received(self, data: bytes) -> None:
         self._data += data
@@ -161,7 +161,7 @@ class _Answers(asyncio.Protocol):
                 waiting.set_result(answer)
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._gone.set()
+        self.gone.set()
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_exception(StoreError(_GONE))

@@ -99,8 +99,7 @@ class SqliteStorage:
         answer = await self._writer.ask(say.Commit(batch.start, rows, unless_known))
         if isinstance(answer, say.Found):
             return Known(await asyncio.to_thread(self._at, answer.pairs))
-        assert isinstance(answer, say.Grown)
-        return Tree(answer.size, tuple(answer.frontier))
+        return self._noted(answer)
 
     def _at(self, pairs: Sequence[tuple[int, int]]) -> dict[int, list[Record]]:
         found: dict[int, list[Record]] = {}

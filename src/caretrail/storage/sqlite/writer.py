@@ -98,17 +98,19 @@ class Writer:
 
     def state(self) -> say.State:
         """Return the log as it is on disk, asked anew."""
-        tree = load_tree(self._db)
-        return say.State(tree.size, list(tree.frontier), self._quarantined)
+        self._tree = load_tree(self._db)
+        return self._state()
 
-    def _commit(self, batch: say.Commit) -> say.Grown:
-        self._check_start(batch)
+    def _state(self) -> say.State:
+        return say.State(self._tree.size, list(self._tree.frontier), self._quarantined)
+
+    def _commit(self, batch: say.Commit) -> say.State:
         try:
             self._write(batch, [row.k for row in batch.rows])
         except sqlite3.IntegrityError:
             # A key is taken: there were 2**20 entries in the same millisecond.
             self._write(batch, self._free(batch.rows))
-        return say.Grown(self._tree.size, list(self._tree.frontier))
+        return self._state()
 
     def _write(self, batch: say.Commit, keys: Sequence[int]) -> None:
         write = self._db.executemany
@@ -130,13 +132,8 @@ class Writer:
                     for (k, row), (body, salt) in zip(rows, kept, strict=True)
                 ],
             )  # fmt: skip
-            write(
-                _LEAF,
-                [
-                    (row.entry, k, row.received, hashed)
-                    for (k, row), hashed in zip(rows, leaves, strict=True)
-                ],
-            )
+            hashed = zip(rows, leaves, strict=True)
+            write(_LEAF, [(row.entry, k, row.received, one) for (k, row), one in hashed])
             write(_FINGERPRINT, [(row.fingerprint, row.entry) for row in batch.rows])
             hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
             write(_TALLY, hours.items())
@@ -161,7 +158,7 @@ class Writer:
 
     def _check_start(self, batch: say.Commit) -> None:
         (size,) = self._db.execute("SELECT coalesce(max(size), 0) FROM head").fetchone()
-        if size != batch.start:
+        if not size == self._tree.size == batch.start:
             raise ConflictError("the log has grown since the batch was made")
 
     def _producer(self, name: str, organisation: str) -> int:
@@ -237,7 +234,6 @@ class Writer:
             self._producers.clear()
             if write.in_transaction:
                 write.execute("ROLLBACK")
-            self._tree = load_tree(self._db)
             raise
 
     def _close(self) -> None:
@@ -246,7 +242,7 @@ class Writer:
         self._db.close()
 
     def _recovered(self) -> Tree:
-        """Return the tree; check the right edge of the tree, and what came after the last checkpoint.
+        """Return the tree, once its right edge and what came after the last checkpoint are checked.
 
         SQLite has rolled back a commit that was cut off; what is left is whole batches. Hashing
         is bounded by the distance of checkpoints, not by the size of the log.

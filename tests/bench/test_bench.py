@@ -194,6 +194,12 @@ def test_an_answer_is_whole_when_its_body_is() -> None:
     assert not is_whole(head + b"ab")
     assert is_whole(head + b"abc")
     assert is_whole(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+    named = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+    assert not is_whole(named + b"ab")
+    assert is_whole(named + b"abc")
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    assert not is_whole(chunked)
+    assert is_whole(chunked + b"0\r\n\r\n")
 
 
 def test_quantiles_are_values_that_occurred() -> None:

@@ -40,7 +40,7 @@ _CODE: Final = "from caretrail.bench.generator import main; main()"
 class Job(msgspec.Struct, frozen=True):
     """A load: `count` events of a stream from place `start`, or the searches in `paths`.
 
-    `repeat` sends the same requests again when there are no more.
+    It goes to the FHIR server at `host`, whose base has the path `base`. `repeat` sends the same requests again when there are no more.
     """
 
     kind: Kind
@@ -54,6 +54,8 @@ class Job(msgspec.Struct, frozen=True):
     count: int = 0
     paths: list[str] = []
     repeat: bool = False
+    host: str = "127.0.0.1"
+    base: str = "/fhir"
 
 
 class Measured(NamedTuple):
@@ -67,17 +69,21 @@ class Measured(NamedTuple):
     others_seconds: float
 
 
-def run(job: Job, *, server: Child) -> Measured:
-    """Run a load in a process of its own, against `server`."""
+def run(job: Job, *, server: Child | None) -> Measured:
+    """Run a load in a process of its own, against `server`, or None when it is not ours to ask."""
     with child(_CODE) as process:
         process.write(msgspec.json.encode(job))
         process.read()
-        used, busy = server.usage().seconds, busy_seconds()
+        used, busy = _seconds(server), busy_seconds()
         process.write(b"go")
         outcome = msgspec.json.decode(process.read(), type=Outcome)
-        cpu = server.usage().seconds - used
+        cpu = _seconds(server) - used
         others = busy_seconds() - busy - cpu - outcome.cpu_seconds
         return Measured(outcome, cpu, max(0.0, others))
+
+
+def _seconds(server: Child | None) -> float:
+    return 0.0 if server is None else server.usage().seconds
 
 
 def main() -> None:
@@ -87,7 +93,9 @@ def main() -> None:
     _say(b"ready")
     if sys.stdin.buffer.readline():
         endless = cycle(requests) if job.repeat else requests
-        loop = Loop(job.port, connections=job.connections, mark=_MARKS[job.kind])
+        loop = Loop(
+            job.port, host=job.host, connections=job.connections, mark=_MARKS[job.kind]
+        )
         _say(msgspec.json.encode(loop.run(endless, seconds=job.seconds)))
 
 
@@ -103,13 +111,13 @@ def render(job: Job) -> Iterator[bytes]:
 
 def _singles(job: Job) -> Iterator[bytes]:
     for body in _bodies(job):
-        yield _post(job, "/fhir/AuditEvent", body)
+        yield _post(job, f"{job.base}/AuditEvent", body)
 
 
 def _bundles(job: Job) -> Iterator[bytes]:
     bodies = _bodies(job)
     while entries := list(islice(bodies, BUNDLE_ENTRIES)):
-        yield _post(job, "/fhir", bundle(entries))
+        yield _post(job, job.base or "/", bundle(entries))
 
 
 def _searches(job: Job) -> Iterator[bytes]:
@@ -153,7 +161,7 @@ def _post(job: Job, path: str, body: bytes) -> bytes:
 
 
 def _head(job: Job, method: str, path: str) -> bytes:
-    lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{job.port}"]
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {job.host}:{job.port}"]
     if job.token:
         lines.append(f"Authorization: Bearer {job.token}")
     return "\r\n".join((*lines, "")).encode("ascii")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES: Final = 262_144
 _PATIENCE_SECONDS: Final = 30.0
 _LENGTH: Final = b"content-length: "
+_CHUNKED: Final = b"transfer-encoding: chunked"
 _READ, _WRITE = select.EPOLLIN, select.EPOLLOUT
 
 
@@ -52,8 +53,8 @@ class Outcome(msgspec.Struct, frozen=True):
 class _Connection:
     __slots__ = ("begun", "heard", "rest", "socket")
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE_SECONDS)
+    def __init__(self, address: tuple[str, int]) -> None:
+        self.socket = socket.create_connection(address, timeout=_PATIENCE_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.begun = 0.0
@@ -64,11 +65,13 @@ class _Connection:
 class Loop:
     """Drives one load; made anew for each."""
 
-    def __init__(self, port: int, *, connections: int, mark: bytes = b"") -> None:
+    def __init__(
+        self, port: int, *, host: str = "127.0.0.1", connections: int, mark: bytes = b""
+    ) -> None:
         self._epoll = select.epoll()
         self._connections = {}
         for _ in range(connections):
-            made = _Connection(port)
+            made = _Connection((host, port))
             self._connections[made.socket.fileno()] = made
             self._epoll.register(made.socket.fileno(), _READ)
         self._mark = mark
@@ -184,13 +187,18 @@ class Loop:
 
 
 def is_whole(data: bytes) -> bool:
-    """Tell whether an answer is complete; one without Content-Length has no body."""
+    """Tell whether an answer is complete; one without a length and without chunks has no body."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return False
     at = data.find(_LENGTH, 0, end)
-    if at < 0:
-        return True
+    if at < 0:  # Ours writes names in lower case, others need not (RFC 9110, 5.1).
+        head = data[:end].lower()
+        if _CHUNKED in head:
+            return data.endswith(b"\r\n0\r\n\r\n")
+        at = head.find(_LENGTH)
+        if at < 0:
+            return True
     at += len(_LENGTH)
     return len(data) >= end + 4 + int(data[at : data.find(b"\r\n", at)])
 

@@ -93,9 +93,7 @@ def main() -> None:
     _say(b"ready")
     if sys.stdin.buffer.readline():
         endless = cycle(requests) if job.repeat else requests
-        loop = Loop(
-            job.port, host=job.host, connections=job.connections, mark=_MARKS[job.kind]
-        )
+        loop = Loop(job.port, host=job.host, connections=job.connections, mark=_MARKS[job.kind])
         _say(msgspec.json.encode(loop.run(endless, seconds=job.seconds)))
 
 

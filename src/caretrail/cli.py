@@ -114,10 +114,12 @@ def export(
     settings: Settings,
     out: Annotated[
         Path | None,
-        typer.Argument(help="The file to write: NDJSON, packed if it ends in .gz, or a bundle."),
+        typer.Argument(
+            help="The file to write: NDJSON, or what .csv or .parquet says; .gz packs it."
+        ),
     ] = None,
     evidence: Annotated[
-        bool, typer.Option("--evidence", help="Write an evidence bundle instead of NDJSON.")
+        bool, typer.Option("--evidence", help="Write an evidence bundle instead.")
     ] = False,
     query: Annotated[
         str, typer.Option(help="A search, such as 'patient=Patient/1&date=ge2026'.")
@@ -145,7 +147,7 @@ def export(
         Path | None, typer.Option(help="The file of that server's bearer token.")
     ] = None,
 ) -> None:
-    """Export events as evidence or as NDJSON, or the tree as static tiles."""
+    """Export events as evidence, as NDJSON or as a table, or the tree as static tiles."""
     from caretrail.commands.export import Export, export_log, fetch_export
 
     wanted = Export(out, evidence, query, subject or (), start, end, after, tiles, entries)

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ASYNC = {"Prefer": "respond-async"}
 EVIDENCE = "application/vnd.caretrail.evidence+zip"
 
+TABLES = [
+    ("csv", "text/csv", b"entry,id,recorded,"),
+    ("text/csv", "text/csv", b"entry,id,recorded,"),
+    ("parquet", "application/vnd.apache.parquet", b"PAR1"),
+]
+
 
 def fill(arr: Published, count: int = 6) -> None:
     for n in range(count):
@@ -122,6 +128,20 @@ def test_parameters_may_come_in_the_body(published: Published) -> None:
         assert len(lines(fetch(published, manifest))) == 3
 
 
+@pytest.mark.parametrize(("asked", "media", "begins"), TABLES)
+def test_a_table_is_asked_for_by_its_form(
+    published: Published, asked: str, media: str, begins: bytes
+) -> None:
+    fill(published)
+    query = urlencode({"_typeFilter": "AuditEvent?patient=Patient/p1", "_outputFormat": asked})
+    manifest = wait(published, begin(published, query)).json()
+    assert manifest["outputFormat"] == media
+    assert manifest["output"][0]["count"] == 3
+    data = fetch(published, manifest)
+    assert data.startswith(begins)
+    assert data.count(b"Patient/p1") >= 3 or begins == b"PAR1"
+
+
 def test_nothing_found_is_no_file(published: Published) -> None:
     query = urlencode({"_typeFilter": "AuditEvent?patient=Patient/nobody"})
     assert wait(published, begin(published, query)).json()["output"] == []
@@ -156,7 +176,7 @@ def test_why_an_export_failed_is_told_at_its_address(published: Published) -> No
         ("patient=Patient/p1", "nothing else"),
         ("_since=yesterday", ""),
         ("_since=2026-01-01&_since=2027-01-01", "given once"),
-        ("_outputFormat=text/csv", "_outputFormat is"),
+        ("_outputFormat=text/html", "_outputFormat is"),
         ("_subject=Patient/p1", "_outputFormat="),
         (f"_outputFormat={EVIDENCE}&_subject=p1", "Type/id"),
         (f"_outputFormat={EVIDENCE}&_start=x", "whole number"),

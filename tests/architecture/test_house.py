@@ -118,6 +118,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
     "fetching": ("httpx",),
+    "exporting": ("pyarrow",),
     "witness": ("uvloop", "prometheus_client"),
     "verification": ("httpx",),
     "access": (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from caretrail.errors import ConfigurationError, UnavailableError
-from caretrail.exporting import lines
+from caretrail.exporting import formats
 from caretrail.fetching import fetch, parameters
 
 if TYPE_CHECKING:
@@ -84,7 +84,12 @@ def answers(**changed: Any) -> dict[str, tuple[int, dict[str, str], bytes]]:
 def test_only_the_server_that_was_named_is_asked(served: Any, tmp_path: Path) -> None:
     server = served(answers())
     pairs = parameters(
-        media=lines.MEDIA, query="patient=Patient/1", subjects=(), start=None, end=None, after=7
+        media=formats.NDJSON.media,
+        query="patient=Patient/1",
+        subjects=(),
+        start=None,
+        end=None,
+        after=7,
     )
     assert fetch(server.address, "t", pairs, tmp_path / "out") == 2
     assert (tmp_path / "out").read_bytes() == b"{}\n{}\n"

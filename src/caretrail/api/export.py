@@ -11,13 +11,14 @@ from caretrail.api import negotiation
 from caretrail.api.http import FORM, JSON, Header, Pairs, Request, Response, http_date
 from caretrail.errors import (
     RETRY_AFTER_SECONDS,
+    ConfigurationError,
     InvalidError,
     Issue,
     MediaTypeError,
     NotFoundError,
     ParameterError,
 )
-from caretrail.exporting import bundle, lines
+from caretrail.exporting import bundle, formats
 from caretrail.exporting.jobs import Job, Wanted
 from caretrail.exporting.selection import Filter, Selection
 from caretrail.fhir.temporal import format_instant
@@ -25,12 +26,10 @@ from caretrail.limits import SEARCH_VALUES_MAX
 
 if TYPE_CHECKING:
     from caretrail.api.service import Service
+    from caretrail.exporting.formats import Format
     from caretrail.exporting.jobs import Exports
 
-_FORMATS: Final = {
-    **dict.fromkeys((lines.MEDIA, "application/ndjson", "ndjson"), False),
-    bundle.MEDIA: True,
-}
+_MEDIA: Final = ", ".join(one.media for one in formats.FORMATS)
 _ONCE: Final = ("_since", "_outputFormat", "_start", "_end")
 _PARAMETERS: Final = frozenset([*_ONCE, "_type", "_typeFilter", "_subject"])
 _HINT: Final = "an export is made while you wait elsewhere: send `Prefer: respond-async`"
@@ -78,10 +77,10 @@ async def begin(request: Request, service: Service) -> Response:
         start=_number(one, "_start"),
         end=_number(one, "_end"),
     ).within(request.view.clauses, request.view.binding)
-    is_evidence = _is_evidence(one.get("_outputFormat", ""))
-    if selection.subjects and not is_evidence:
+    form = _form(one.get("_outputFormat", ""))
+    if selection.subjects and form is not None:
         raise _wrong("_subject", f"_subject goes with _outputFormat={bundle.MEDIA}")
-    job = exports.begin(Wanted(selection, is_evidence, _asked(request), request.identity.producer))
+    job = exports.begin(Wanted(selection, form, _asked(request), request.identity.producer))
     address = f"{request.base}/$export/{job.id}".encode()
     return Response(202, headers=((b"content-location", address),))
 
@@ -133,7 +132,7 @@ def _manifest(job: Job, base: str, service: Service) -> dict[str, Any]:
     assert exported is not None
     output: list[dict[str, Any]] = []
     # Of nothing there is no file in NDJSON; a bundle that shows nothing still proves something.
-    if exported.events or wanted.is_evidence:
+    if exported.events or wanted.form is not formats.NDJSON:
         url = f"{base}/$export/{job.id}/{wanted.file_name}"
         output.append({"type": "AuditEvent", "url": url, "count": exported.events})
     return {
@@ -173,12 +172,20 @@ def _resource(request: Request) -> Pairs:
     return [(row.name, row.text()) for row in rows]
 
 
-def _is_evidence(asked: str) -> bool:
+def _form(asked: str) -> Format | None:
+    """Return the form of a file, or None for an evidence bundle."""
     # A "+" that was not percent-encoded has become a space.
     kind = asked.strip().replace(" ", "+").lower()
-    if kind and kind not in _FORMATS:
-        raise _wrong("_outputFormat", f"_outputFormat is {lines.MEDIA} or {bundle.MEDIA}")
-    return _FORMATS[kind] if kind else False
+    if kind == bundle.MEDIA:
+        return None
+    form = formats.of_name(kind) if kind else formats.NDJSON
+    if form is None:
+        raise _wrong("_outputFormat", f"_outputFormat is {_MEDIA} or {bundle.MEDIA}")
+    try:
+        form.check()
+    except ConfigurationError as error:
+        raise _wrong("_outputFormat", str(error)) from error
+    return form
 
 
 def _number(pairs: dict[str, str], name: str) -> int | None:

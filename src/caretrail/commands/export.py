@@ -10,18 +10,19 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from caretrail import clock, config, fetching, opening, os_account
 from caretrail.errors import ConfigurationError, Error, InUseError
-from caretrail.exporting import bundle, lines
+from caretrail.exporting import bundle, formats
 from caretrail.exporting.announcing import announced
 from caretrail.exporting.bundle import Cutter
-from caretrail.exporting.lines import write_lines
 from caretrail.exporting.selection import Filter, Selection
 from caretrail.exporting.static_tiles import write_tiles
+from caretrail.exporting.writing import write_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from pathlib import Path
 
     from caretrail.exporting.announcing import Announcement, Progress
+    from caretrail.exporting.formats import Format
     from caretrail.opening import Opened
     from caretrail.repository import Repository
     from caretrail.settings import Settings
@@ -53,8 +54,21 @@ class Export(NamedTuple):
             raise ConfigurationError("--entries goes with --tiles")
         if picky and not self.evidence:
             raise ConfigurationError("--subject, --start and --end go with --evidence")
-        if self.after is not None and self.evidence:
-            raise ConfigurationError("--after goes with NDJSON, which can be gone on with")
+        form = self.form
+        if self.after is not None and (form is None or not form.goes_on):
+            raise ConfigurationError("--after goes with NDJSON and CSV, which can be gone on with")
+        if (
+            form is not None
+            and not form.goes_on
+            and self.out is not None
+            and self.out.suffix == ".gz"
+        ):
+            raise ConfigurationError(f"{form.suffix} is packed already: leave out .gz")
+
+    @property
+    def form(self) -> Format | None:
+        """Return the form that the file's name asks for, None for an evidence bundle."""
+        return None if self.evidence or self.out is None else formats.of_file(self.out)
 
 
 async def export_log(
@@ -62,6 +76,8 @@ async def export_log(
 ) -> int:
     """Export out of the data folder, which nobody else works on; return the exit code."""
     wanted.check()
+    if wanted.form is not None:
+        wanted.form.check()
     filters = (
         [Filter.parse(wanted.query, base="", now=clock.milliseconds())] if wanted.query else []
     )
@@ -105,11 +121,19 @@ async def export_log(
                     f"{wanted.out}: {exported.events} events disclosed; check it with its verify.py"
                 )
                 return 0
-            return await _write_lines(log.repository, selection, wanted, said, show, say)
+            assert wanted.form is not None
+            if not wanted.form.goes_on:
+                with fetching.whole(wanted.out) as aside, aside.open("wb") as target:
+                    exported = await write_events(
+                        log.repository, selection, target, wanted.form, said=said, on_progress=show
+                    )
+                say(f"{wanted.out}: {exported.events} events")
+                return 0
+            return await _write_events(log.repository, selection, wanted, said, show, say)
 
 
 def _media(wanted: Export) -> str:
-    return bundle.MEDIA if wanted.evidence else lines.MEDIA
+    return bundle.MEDIA if wanted.form is None else wanted.form.media
 
 
 @asynccontextmanager
@@ -146,7 +170,7 @@ def fetch_export(
     return 0
 
 
-async def _write_lines(
+async def _write_events(
     repository: Repository,
     selection: Selection,
     wanted: Export,
@@ -154,8 +178,9 @@ async def _write_lines(
     show: Callable[[Progress], None],
     say: Callable[[str], None],
 ) -> int:
-    """Write NDJSON to the end of the file, and say how to go on when it is cut off."""
+    """Write to the end of the file, and say how to go on when it is cut off."""
     assert wanted.out is not None
+    assert wanted.form is not None
     last = -1 if wanted.after is None else wanted.after
 
     def note(progress: Progress) -> None:
@@ -164,9 +189,17 @@ async def _write_lines(
         show(progress)
 
     try:
+        is_begun = wanted.out.exists() and wanted.out.stat().st_size > 0
         with _appending(wanted.out) as target:
-            exported = await write_lines(
-                repository, selection, target, said=said, after=last, on_progress=note
+            exported = await write_events(
+                repository,
+                selection,
+                target,
+                wanted.form,
+                said=said,
+                after=last,
+                is_begun=is_begun,
+                on_progress=note,
             )
     except (asyncio.CancelledError, Error):
         say(f"{wanted.out}: stopped; go on with --after {last}")

@@ -16,10 +16,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.errors import Error, NotFoundError, StoreError, ThrottledError
-from caretrail.exporting import bundle, lines
+from caretrail.exporting import bundle
 from caretrail.exporting.announcing import Progress, announced, in_thread
 from caretrail.exporting.bundle import Cutter
-from caretrail.exporting.lines import write_lines
+from caretrail.exporting.writing import write_events
 from caretrail.limits import (
     EXPORT_FILE_BYTES_MAX,
     EXPORT_JOBS_MAX,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caretrail.exporting.announcing import Announcement, Exported
+    from caretrail.exporting.formats import Format
     from caretrail.exporting.selection import Selection
     from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
@@ -38,27 +39,29 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger(__name__)
 _ID_BYTES: Final = 24
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{32}")  # As `secrets.token_urlsafe` writes them.
-_LINES: Final = "AuditEvent.ndjson"
 _BUNDLE: Final = "evidence.zip"
 
 
 class Wanted(NamedTuple):
-    """What a client asks for: `request` is the address it asked at, `owner` who it is."""
+    """What a client asks for: `request` is the address it asked at, `owner` who it is.
+
+    `form` is None for an evidence bundle.
+    """
 
     selection: Selection
-    is_evidence: bool
+    form: Format | None
     request: str
     owner: str
 
     @property
     def media(self) -> str:
         """Return the media type of the file."""
-        return bundle.MEDIA if self.is_evidence else lines.MEDIA
+        return bundle.MEDIA if self.form is None else self.form.media
 
     @property
     def file_name(self) -> str:
         """Return the name of the file, which says nothing of what is in it."""
-        return _BUNDLE if self.is_evidence else _LINES
+        return _BUNDLE if self.form is None else self.form.file_name
 
 
 class Job:
@@ -179,7 +182,7 @@ class Exports:
     async def _make(self, job: Job, said: Announcement) -> Exported:
         wanted = job.wanted
         job.file.parent.mkdir(mode=0o700)
-        if wanted.is_evidence:
+        if wanted.form is None:
             cutter = Cutter(
                 self._repository,
                 self._publisher,
@@ -189,10 +192,11 @@ class Exports:
             )
             return await cutter.write(job.file)
         with job.file.open("xb") as target:
-            return await write_lines(
+            return await write_events(
                 self._repository,
                 wanted.selection,
                 target,
+                wanted.form,
                 said=said,
                 bytes_max=EXPORT_FILE_BYTES_MAX,
                 on_progress=job.on_progress,

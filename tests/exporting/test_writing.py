@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from caretrail.errors import TooLargeError
-from caretrail.exporting.lines import MEDIA, line, write_lines
+from caretrail.exporting.formats import NDJSON, line
 from caretrail.exporting.selection import Selection
+from caretrail.exporting.writing import write_events
 from tests.exporting.world import announce, erase, exports, found, search, within
 from tests.storage.world import SENDER, submission
 
@@ -25,8 +26,8 @@ ALL = Selection()
 
 async def written(log: Opened, selection: Selection, **options: Any) -> list[dict[str, Any]]:
     target = io.BytesIO()
-    said = await announce(log, selection, MEDIA)
-    exported = await write_lines(log.repository, selection, target, said=said, **options)
+    said = await announce(log, selection, NDJSON.media)
+    exported = await write_events(log.repository, selection, target, NDJSON, said=said, **options)
     lines = target.getvalue().splitlines()
     assert exported.events == len(lines)
     return [json.loads(one) for one in lines]
@@ -94,7 +95,7 @@ def test_an_export_is_told_of_before_anything_is_written(tmp_path: Path) -> None
         return await exports(log)
 
     (told,) = within(tmp_path, do)
-    assert (told["events"], told["format"]) == ("60", MEDIA)
+    assert (told["events"], told["format"]) == ("60", NDJSON.media)
 
 
 def test_an_event_on_several_lines_gets_one(tmp_path: Path) -> None:

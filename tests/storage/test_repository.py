@@ -292,7 +292,7 @@ def _kill_writer(folder: Path) -> None:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"sqlite.process" in b"".join(words) and str(folder).encode() in words:
+            if b"sqlite.writer" in b"".join(words) and str(folder).encode() in words:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 

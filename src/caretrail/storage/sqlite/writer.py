@@ -5,7 +5,10 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
@@ -13,10 +16,11 @@ from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.search import index
 from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf
+from caretrail.storage import messages as say
 from caretrail.storage.data_keys import Month
+from caretrail.storage.process import serve
 from caretrail.storage.sqlite import erasing, runs
 from caretrail.storage.sqlite import folder as folders
-from caretrail.storage.sqlite import messages as say
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Kind
@@ -24,7 +28,6 @@ from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 # A start recomputes the nodes after the last checkpoint; this bounds how many that can be.
 _CHECKPOINT_ENTRIES: Final = 65_536
@@ -41,15 +44,24 @@ DELETE FROM signed WHERE NOT stays AND (:cosigned OR NOT cosigned)
 """
 
 
+class Options(msgspec.Struct, frozen=True):
+    """What the writer's process is told; with `data_keys` bodies and salts are encrypted."""
+
+    folder: str
+    busy_seconds: float
+    data_keys: str = ""
+
+
 class Writer:
     """The one connection that writes to the log in a folder; opening it is recovery."""
 
-    def __init__(self, folder: Path, *, busy_seconds: float, data_keys: Path | None = None) -> None:
-        """Open the log; with `data_keys` bodies and salts are encrypted from now on."""
+    def __init__(self, options: Options) -> None:
+        """Open the log by the options."""
+        folder, busy_seconds = Path(options.folder), options.busy_seconds
         self._path = folder / folders.DATABASE
         self._db = folders.open_database(folder, busy_seconds=busy_seconds)
-        if data_keys is not None:
-            folders.name_data_keys(self._db, data_keys, folder=folder)
+        if options.data_keys:
+            folders.name_data_keys(self._db, Path(options.data_keys), folder=folder)
         self._bodies = folders.bodies_of(self._db)
         self._producers: dict[tuple[str, str], int] = {}
         self._identity = folders.identity_of(self._db)
@@ -301,3 +313,8 @@ def load_tree(connection: sqlite3.Connection) -> Tree:
         tiers.append([row[0] for row in connection.execute(query, values)])
         level += merkle.TILE_HEIGHT
     return merkle.rebuild(size, tiers)
+
+
+def main() -> None:
+    """Be the writer's process."""
+    serve(lambda data: Writer(msgspec.json.decode(data, type=Options)))

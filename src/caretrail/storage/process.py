@@ -14,17 +14,16 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import msgspec
 
 from caretrail.errors import Error, StoreError
-from caretrail.storage.sqlite import messages as say
-from caretrail.storage.sqlite.writer import Writer
+from caretrail.storage import messages as say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_CODE: Final = "from caretrail.storage.sqlite.process import main; main()"
 _LENGTH_BYTES: Final = 4
 _START_SECONDS: Final = 120.0  # Recovery of a log that was cut off hashes at most 65,536 leaves.
 _STOP_SECONDS: Final = 60.0
@@ -32,20 +31,30 @@ _GARBAGE_THRESHOLD: Final = 50_000
 _GONE: Final = "the store's writer has ended: send the event again"
 
 
+class Writer(Protocol):
+    """What the child does; it has opened the log, which was recovery."""
+
+    def state(self) -> say.State:
+        """Return the log as it is in the store, asked anew."""
+
+    def answer(self, question: say.Question) -> say.Answer:
+        """Do what is asked; an error is an answer, too."""
+
+
 class Link:
     """The parent's end. Questions may be under way together; they are answered in their order."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        busy_seconds: float,
-        data_keys: Path | None,
-        keep_open: Sequence[int],
+        self, module: str, options: msgspec.Struct, *, name: str, keep_open: Sequence[int] = ()
     ) -> None:
-        """Start the child, which keeps the descriptors open as long as it lives."""
-        self._arguments = (str(folder), str(busy_seconds), str(data_keys or ""))
-        self._keep_open = tuple(keep_open)
+        """Start the child: the `main` of a module, which calls `serve`, and reads the options.
+
+        The list of processes shows its `name`. It keeps the descriptors open as long as it lives.
+        """
+        self._code = f"from {module} import main; main()"
+        # On its standard input nobody else sees them: they may name a password.
+        self._options = msgspec.json.encode(options)
+        self._name, self._keep_open = name, tuple(keep_open)
         self._connecting = asyncio.Lock()
         self._answers: _Answers | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -56,12 +65,15 @@ class Link:
         ours, theirs = socket.socketpair()
         number = theirs.fileno()
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-c", _CODE, str(number), *self._arguments],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", self._code, str(number), self._name],
+            stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=(number, *self._keep_open),
         )
         theirs.close()
+        assert self._process.stdin is not None
+        with suppress(OSError), self._process.stdin as options:  # Who has gone already says why.
+            options.write(self._options)
         self._socket = ours
         ours.settimeout(_START_SECONDS)
         answer = _received(ours)
@@ -168,16 +180,14 @@ class _Answers(asyncio.Protocol):
         self._on_lost()
 
 
-def main() -> None:
-    """Be the child: open the log, then answer until the parent is gone."""
+def serve(open_writer: Callable[[bytes], Writer]) -> None:
+    """Be the child: open the log by the options, then answer until the parent is gone."""
     # The terminal and the service manager signal the whole group: the parent says when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    number, folder, busy_seconds, named = sys.argv[1:]
-    data_keys = Path(named) if named else None
-    with socket.socket(fileno=int(number)) as parent:
+    with socket.socket(fileno=int(sys.argv[1])) as parent:
         try:
-            writer = Writer(Path(folder), busy_seconds=float(busy_seconds), data_keys=data_keys)
+            writer = open_writer(sys.stdin.buffer.read())
         except Error as error:
             _send(parent, say.Failed(type(error).__name__, str(error)))
             return

@@ -1,4 +1,4 @@
-"""What every backend promises. Backends share this and one suite of tests, but no code."""
+"""What every backend promises; one suite of tests holds them to it."""
 
 from __future__ import annotations
 

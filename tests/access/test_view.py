@@ -22,7 +22,7 @@ from caretrail.access import admission
 from caretrail.access.admission import Admission
 from caretrail.access.view import EVERYTHING, NOTHING, View, of_organisation, of_producer
 from caretrail.errors import ExpiredError, InvalidError, ParameterError
-from caretrail.fhir import intake
+from caretrail.fhir import intake, temporal
 from caretrail.repository import Repository, Sender, Submission
 from caretrail.search.elements import Facts
 from caretrail.search.parameters import BY_CODE
@@ -73,7 +73,7 @@ VIEWS: tuple[Seen, ...] = (
     (_narrow("patient=Patient/1,Patient/2"), lambda r: bool(_patients(r) & {"1", "2"})),
     (
         _narrow("date=ge2026-01-01&date=lt2026-02-01"),
-        lambda r: "2026-01" <= r.event.recorded[:7] < "2026-02",
+        lambda r: 1_767_225_600 <= temporal.exact_key(r.event.recorded)[0] < 1_769_904_000,
     ),
     (_narrow(f"type:not={DCM}|110114"), lambda r: _type(r) != (DCM, "110114")),
 )  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import uvloop
 
-from caretrail import config, listening, logs, opening, tls
+from caretrail import config, listening, logs, opening, tenants, tls
 from caretrail.access import identities, token
 from caretrail.access.admission import Admission
 from caretrail.access.bearer import Issuer, JwtVerifier
@@ -26,11 +27,14 @@ from caretrail.beside import in_front, with_authorization, with_clinic
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
+from caretrail.publisher.checkpoint_store import beside
 from caretrail.transport.asgi import Application
+from caretrail.transport.switch import Tenants
 from caretrail.verification import background
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
+    from pathlib import Path
 
     from caretrail.access.decision import Verifier
     from caretrail.access.identity import Identity
@@ -44,10 +48,11 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Server:
-    """One log behind one port."""
+    """One log behind one port, or one of several: the default one, "", or that of a `tenant`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, *, tenant: str | None = None) -> None:
+        self.settings, self.tenant = settings, tenant
+        self._prefix = tenants.path(tenant) if tenant else ""
         self.metrics = Metrics()
         self.secret: str | None = None
         self.repository: Repository
@@ -66,7 +71,7 @@ class Server:
         ):
             self.repository, self.authorization = log.repository, authorization
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
-            gate = _gate(settings, self.secret, address, authorization)
+            gate = _gate(settings, self.secret, address + self._prefix, authorization, self.tenant)
             auditing = None if gate.insecure else Auditing(log.repository)
             verification = background.Background(
                 settings.folder,
@@ -96,6 +101,7 @@ class Server:
                 issuer=authorization.rules.issuer if authorization is not None else "",
                 auditing=auditing,
                 rate=Rate(settings.source_rate, time.monotonic) if settings.source_rate else None,
+                prefix=self._prefix,
             )
             verification.start()
             on_request = self.metrics.on_request
@@ -123,6 +129,42 @@ class Server:
         await self.repository.record_own(event)
 
 
+@asynccontextmanager
+async def with_tenants(settings: Settings, default: App, *, address: str) -> AsyncIterator[App]:
+    """Open the logs of the tenants beside the default one, if there are any."""
+    if not settings.tenants:
+        yield default
+        return
+    store = settings.checkpoint_store or beside(settings.folder)
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name in tenants.names(settings.tenants):
+            server = Server(of_tenant(settings, name, checkpoint_store=store), tenant=name)
+            found[name] = await stack.enter_async_context(server.opened(address))
+        yield Tenants(default, found)
+
+
+def of_tenant(settings: Settings, name: str, *, checkpoint_store: Path) -> Settings:
+    """Return what holds for a tenant's log; `checkpoint_store` is that of all of them.
+
+    Keys are its own. People sign in at the default log, and the clinic is there.
+    """
+    keys, worm, url = settings.data_keys, settings.worm_folder, settings.public_url.rstrip("/")
+    return replace(
+        settings,
+        data=settings.folder / tenants.FOLDER / name,
+        store="",
+        public_url=url + tenants.path(name) if url else "",
+        checkpoint_store=checkpoint_store,
+        signing_key=None,
+        data_keys=keys.with_name(f"{keys.name}.{name}") if keys is not None else None,
+        worm_folder=worm / name if worm is not None else None,
+        authorization_server=False,
+        clinic=False,
+        tenants="",
+    )
+
+
 async def serve(
     settings: Settings,
     *,
@@ -139,9 +181,12 @@ async def serve(
     )
     context = tls.context(files) if files is not None else None
     listener = listening.listen(settings.host, settings.port)
-    server = Server(settings)
+    server = Server(settings, tenant="" if settings.tenants else None)
     address = listening.address_of(listener, scheme="https" if context else "http")
-    async with server.opened(address) as application:
+    async with (
+        server.opened(address) as default,
+        with_tenants(settings, default, address=address) as application,
+    ):
         running = listening.server(application, context=context)
         renewal = tls.Renewal(context, files) if context is not None and files is not None else None
         if renewal is not None:
@@ -167,6 +212,7 @@ def _gate(
     secret: str | None,
     address: str,
     authorization: AuthorizationServer | None = None,
+    tenant: str | None = None,
 ) -> Gate:
     """Return who may come in, by the settings; `address` is where this server listens."""
     base = (settings.public_url.rstrip("/") or address) + ROOT
@@ -174,9 +220,11 @@ def _gate(
     path = settings.identities
     if path is not None:
         text = config.content(path).decode("utf-8", "replace")
-        found = identities.read(text, base=base, folder=path.parent, secret=config.token)
+        found = identities.read(
+            text, base=base, folder=path.parent, secret=config.token, tenant=tenant or ""
+        )
     disclosure = Disclosure(settings.staff_disclosure)
-    admission = Admission(base=base, disclosure=disclosure, shares=found.shares)
+    admission = Admission(base=base, disclosure=disclosure, shares=found.shares, tenant=tenant)
     holder: Identity | None = None
     if secret is not None and settings.token_roles not in ("", "all"):
         holder = identities.holder(

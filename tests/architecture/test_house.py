@@ -47,7 +47,8 @@ _SHELL: Final = ("repository", "access", "metrics", "publisher", "turns")
 # way. Rooms that DESIGN plans and that are not built yet are bound already.
 ROOMS: Final[dict[str, tuple[str, ...]]] = {
     **_KERNEL,
-    "settings": _FOUNDATION,
+    "tenants": _FOUNDATION,
+    "settings": ("tenants", *_FOUNDATION),
     "config": ("settings", *_FOUNDATION),
     "logs": (),
     # What checks the log's evidence knows nothing of how it is made.
@@ -78,7 +79,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "settings", "clock", *_ALL_KERNEL),
     "options": ("config", "settings",),
     "loading": ("repository", *_ALL_KERNEL),
-    "access": ("durable_file", *_ALL_KERNEL),
+    "access": ("durable_file", "tenants", *_ALL_KERNEL),
     "metrics": ("committer",),
     # One interaction a module; the adapters that observe. The store's contract is only named.
     "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
@@ -92,12 +93,12 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
     "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", "settings", *_FOUNDATION),
     # The edges: sockets, terminals, HTML, wiring.
-    "transport": (*_SHELL, "api", "clinic", *_ALL_KERNEL),
+    "transport": (*_SHELL, "api", "tenants", "clinic", *_ALL_KERNEL),
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
     "gateway": ("capture", "config", "settings", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
     "beside": ("clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
-    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
+    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
     "commands": ("os_account", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
     "accounts": ("os_account", "options", "commands", "config", "settings", *_FOUNDATION),

@@ -14,7 +14,12 @@ import pytest
 from tests.serving import serving
 
 ROOT: Final = Path(__file__).parents[2]
-PAGES: Final = ("README.md", "docs/tutorial/first-log.md", "docs/how-to/export-evidence.md")
+PAGES: Final = (
+    "README.md",
+    "docs/tutorial/first-log.md",
+    "docs/how-to/export-evidence.md",
+    "docs/how-to/host-several-logs.md",
+)
 _BLOCK: Final = re.compile(r"^```(sh|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _END: Final = "-- end of a block --"
 # What differs from run to run, and what stands for it in a comparison.

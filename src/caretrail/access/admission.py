@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
+from caretrail import tenants
 from caretrail.access import projection, roles, scopes
 from caretrail.access.identity import CLINIC_BUNDLE, Identity
 from caretrail.access.projection import Disclosure
@@ -73,9 +74,21 @@ class Admission:
     """Makes identities; `base` is the FHIR base, against which scopes with a search are read."""
 
     def __init__(
-        self, *, base: str, disclosure: Disclosure = Disclosure.ROLE, shares: Sequence[Share] = ()
+        self,
+        *,
+        base: str,
+        disclosure: Disclosure = Disclosure.ROLE,
+        shares: Sequence[Share] = (),
+        tenant: str | None = None,
     ) -> None:
+        """Admit to one of several logs: a tenant's, "" for the default one, or None for the only."""
+        self._tenant = tenant
         self._base, self._disclosure, self._shares = base, disclosure, tuple(shares)
+
+    @property
+    def base(self) -> str:
+        """Return the FHIR base that tokens are for."""
+        return self._base
 
     def admit(
         self, claims: Mapping[str, Any], *, now: float, producer: str = ""
@@ -98,7 +111,7 @@ class Admission:
         identity = Identity(
             producer,
             organisation if organisation != "*" else "",
-            self._grants(codes, work),
+            self._grants(codes, work) if self._is_for_us(claims) else {},
             issuer,
             subject,
             client,
@@ -109,6 +122,20 @@ class Admission:
             _observer(claims),
         )
         return identity, share.ends if share is not None else None
+
+    def _is_for_us(self, claims: Mapping[str, Any]) -> bool:
+        """Tell whether a token is for this log and not for another one behind the same port.
+
+        Its audience says so, or its claim `tenant`; without both it is for the default log.
+        """
+        audiences = _texts(claims, "aud")
+        if self._tenant is None or self._base in audiences:
+            return True
+        named = _texts(claims, "tenant")
+        if self._tenant:
+            return self._tenant in named
+        others = self._base.rpartition("/")[0] + tenants.path("")
+        return not named and not any(one.startswith(others) for one in audiences)
 
     def _share(self, subject: str, issuer: str, now: float) -> Share | None:
         for one in self._shares:
@@ -266,6 +293,13 @@ def _observer(claims: Mapping[str, Any]) -> str:
     """Return the device that a source says it is: the only recorder that it may name."""
     reference = _text(claims, "fhirUser")
     return reference if "Device/" in reference else ""
+
+
+def _texts(claims: Mapping[str, Any], name: str) -> frozenset[str]:
+    """Return the texts of a claim that is one, or a list of them."""
+    found = claims.get(name)
+    many = found if isinstance(found, list | tuple) else (found,)
+    return frozenset(one for one in many if isinstance(one, str) and one)
 
 
 def _text(claims: Mapping[str, Any], name: str) -> str:

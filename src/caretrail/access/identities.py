@@ -64,6 +64,7 @@ class _Certificate(_Row, frozen=True, kw_only=True):
     sha256: str = ""
     subject: str = ""
     observer: str = ""
+    tenant: str = ""
 
 
 class _Share(_Row, frozen=True, kw_only=True):
@@ -71,6 +72,7 @@ class _Share(_Row, frozen=True, kw_only=True):
     query: str
     ends: datetime
     issuer: str = ""
+    tenant: str = ""
 
 
 class _File(_Row, frozen=True, kw_only=True):
@@ -93,11 +95,14 @@ class Identities(NamedTuple):
         return bool(self.verifiers) or self.certificates is not None
 
 
-def read(text: str, *, base: str, folder: Path, secret: Callable[[Path], str]) -> Identities:
+def read(
+    text: str, *, base: str, folder: Path, secret: Callable[[Path], str], tenant: str = ""
+) -> Identities:
     """Return the identities of a file's text; raise ConfigurationError, which says what to mend.
 
     `base` is the FHIR base, which tokens are for unless the file says otherwise. Files are named
-    relative to `folder`, and `secret` reads one. Call it in the event loop that will use them.
+    relative to `folder`, and `secret` reads one. Certificates and shares are those of `tenant`, ""
+    for the default log. Call it in the event loop that will use them.
     """
     try:
         rows = msgspec.convert(tomllib.loads(text), _File, strict=True)
@@ -107,8 +112,8 @@ def read(text: str, *, base: str, folder: Path, secret: Callable[[Path], str]) -
     if rows.issuer:
         verifiers.append(JwtVerifier([_issuer(row, base) for row in rows.issuer]))
     verifiers += (_introspection(row, base, folder, secret) for row in rows.introspection)
-    registered = [_registered(row) for row in rows.certificate]
-    shares = tuple(_share(row, base) for row in rows.share)
+    registered = [_registered(row) for row in rows.certificate if row.tenant == tenant]
+    shares = tuple(_share(row, base) for row in rows.share if row.tenant == tenant)
     return Identities(tuple(verifiers), Certificates(registered) if registered else None, shares)
 
 
@@ -125,6 +130,7 @@ def holder(codes: str, *, producer: str, organisation: str, admission: Admission
         "roles": named,
         "scope": "system/AuditEvent.crs user/AuditEvent.rs",
         "organisation": organisation or "*",
+        "aud": admission.base,
     }
     identity, _ = admission.admit(claims, now=0, producer=producer)
     return identity._replace(subject="", client="")

@@ -223,7 +223,7 @@ class Router:
             if len(request.query) > QUERY_BYTES_MAX:
                 return what, refusal(414, (_LONG_QUERY,))
             body = await read(self._bounds[route.body]) if route.body else b""
-            base = self._public_base or _base(scheme, request.headers)
+            base = self._public_base or _base(scheme, request.headers, self._service.prefix)
             request = request._replace(
                 path=path, base=base, body=body, captures=captures, view=view
             )
@@ -286,16 +286,16 @@ def _no_route(method: str, path: str, rows: Iterable[str]) -> Response:
 
 
 @lru_cache(64)
-def _base_of(scheme: str, host: bytes) -> str:
+def _base_of(scheme: str, host: bytes, prefix: str) -> str:
     text = host.decode("latin-1")
     if not _HOST.fullmatch(text):
         raise InvalidError("the Host header is missing or malformed")
-    return f"{'https' if scheme == 'https' else 'http'}://{text}{ROOT}"
+    return f"{'https' if scheme == 'https' else 'http'}://{text}{prefix}{ROOT}"
 
 
-def _base(scheme: str, headers: Mapping[bytes, bytes]) -> str:
+def _base(scheme: str, headers: Mapping[bytes, bytes], prefix: str) -> str:
     """Return the FHIR base as this client sees it (without `--public-url`)."""
-    return _base_of(scheme, headers.get(b"host", b"")[:_HOST_BYTES_MAX])
+    return _base_of(scheme, headers.get(b"host", b"")[:_HOST_BYTES_MAX], prefix)
 
 
 def _rendered(response: Response, form: Format) -> Response:

@@ -30,7 +30,8 @@ class Service(NamedTuple):
     says what of `/log` everybody may read: "public" all of it, "hashes" what names no entry,
     "private" nothing. Without a `publisher` nothing is signed, and without `exports` none are made.
     `integrity` says what the last verification has found. `now` is in milliseconds since 1970.
-    `issuer` is where the authorization server is, "" without one.
+    `issuer` is where the authorization server is, "" without one. `prefix` comes before `/fhir` in
+    the addresses of a tenant.
     Without `auditing` reads leave no event, and `rate` bounds what each source records.
     """
 
@@ -50,3 +51,4 @@ class Service(NamedTuple):
     issuer: str = ""
     auditing: Auditing | None = None
     rate: Rate | None = None
+    prefix: str = ""

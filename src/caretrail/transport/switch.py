@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from caretrail import tenants
 from caretrail.api.router import ROOT
 from caretrail.errors import Error
 from caretrail.transport.inflate import Inflater
@@ -19,6 +20,7 @@ _REPOSITORY: Final = frozenset(
     ["AuditEvent", "OperationDefinition", "SearchParameter", ".well-known"]
 )
 _AUTHORIZATION: Final = "/auth/"
+_TENANTS: Final = tenants.path("")
 _EVENT_COMPARTMENTS: Final = ("/AuditEvent", "/AuditEvent/_search")
 _OF_EVENTS: Final = b"_type=AuditEvent"
 
@@ -36,6 +38,28 @@ class Front:
             scope["path"].startswith(_AUTHORIZATION) or scope["path"] in self._others
         )
         return (self._authorization if is_ours else self._inner)(scope, receive, send)
+
+
+class Tenants:
+    """An ASGI application that leaves what is below `/t/NAME` to the tenant of that name.
+
+    A tenant's application sees its addresses as the default log's does.
+    """
+
+    def __init__(self, inner: App, others: Mapping[str, App]) -> None:
+        """Take the tenants by name; what names none of them is `inner`'s to refuse."""
+        self._inner, self._tenants = inner, dict(others)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        if scope["type"] != "http" or not scope["path"].startswith(_TENANTS):
+            return self._inner(scope, receive, send)
+        name, slash, rest = scope["path"][len(_TENANTS) :].partition("/")
+        tenant = self._tenants.get(name)
+        if tenant is None or not slash:
+            return self._inner(scope, receive, send)
+        prefix = scope.get("root_path", "") + _TENANTS + name
+        return tenant({**scope, "path": f"/{rest}", "root_path": prefix}, receive, send)
 
 
 class Switch:

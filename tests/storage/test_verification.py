@@ -72,6 +72,9 @@ TAMPERINGS = {
     "a fingerprint is added": ("INSERT INTO fingerprint VALUES (1, 1)", None),
     "an event is added": ("INSERT INTO event SELECT k + 1, 5000, randomblob(16), producer, kind, form, flags, irregular, salt, body FROM event WHERE entry = 3", None),
     "a count by hour is changed": ("UPDATE tally SET events = events + 1 WHERE hour = (SELECT min(hour) FROM tally)", None),
+    "a count by day is changed": ("UPDATE counter SET events = events + 1 WHERE name = (SELECT min(name) FROM counter)", None),
+    "a count by day is added": ("INSERT INTO counter VALUES ('acinvented', 1, 1)", None),
+    "a count by day is removed": ("DELETE FROM counter WHERE name = (SELECT max(name) FROM counter)", None),
     "the postings of an event are removed": ("INSERT INTO term(term, rowid, terms) SELECT 'delete', k, 'TERMS' FROM leaf WHERE entry = 20", 20),
     "a posting is added": ("INSERT INTO term(rowid, terms) SELECT k, 'acinvented' FROM leaf WHERE entry = 21", 21),
     "a posting of no event is added": ("INSERT INTO term(rowid, terms) VALUES (4711, 'acinvented')", None),
@@ -147,7 +150,16 @@ def _same_answers(data: bytearray, path: Path) -> bool:
 def _dump(path: Path) -> list[tuple[object, ...]]:
     connection = sqlite3.connect(path)
     try:
-        tables = ("event", "leaf", "fingerprint", "tally", "node", "producer", "dictionary")
+        tables = (
+            "event",
+            "leaf",
+            "fingerprint",
+            "tally",
+            "counter",
+            "node",
+            "producer",
+            "dictionary",
+        )
         rows = [row for table in tables for row in connection.execute(f"SELECT * FROM {table}")]
         connection.execute("CREATE VIRTUAL TABLE temp.v USING fts5vocab(main, term, 'instance')")
         return rows + connection.execute("SELECT term, doc FROM temp.v").fetchall()

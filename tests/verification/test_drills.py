@@ -16,6 +16,7 @@ import pytest
 from caretrail import opening
 from caretrail.errors import ConfigurationError, ConflictError
 from caretrail.publisher.checkpoint_store import CheckpointStore
+from caretrail.search import counts
 from caretrail.storage.sqlite import SqliteStorage
 from caretrail.storage.sqlite.verification import State as Ran
 from caretrail.tlog import tree as merkle
@@ -89,7 +90,12 @@ def cut_tail(home: Path) -> None:
             db.execute("INSERT INTO term(term, rowid, terms) VALUES ('delete', ?, ?)", (k, terms))
             hour = (k >> 20) // 3_600_000
             db.execute("UPDATE tally SET events = events - 1 WHERE hour = ?", (hour,))
+            names = [(name, hour // 24) for name in counts.names(terms.split())]
+            db.executemany(
+                "UPDATE counter SET events = events - 1 WHERE name = ? AND day = ?", names
+            )
         db.execute("DELETE FROM tally WHERE events = 0")
+        db.execute("DELETE FROM counter WHERE events = 0")
         db.execute("DELETE FROM event WHERE entry >= 280")
         db.execute("DELETE FROM leaf WHERE entry >= 280")
         leaves = [leaf for (leaf,) in db.execute("SELECT hash FROM leaf ORDER BY entry")]

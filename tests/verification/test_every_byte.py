@@ -25,7 +25,7 @@ def answers(path: Path) -> list[object]:
     """Return all that an answer about events can come from."""
     with closing(sqlite3.connect(path)) as db:
         rows: list[object] = list(Searcher(db, folders.bodies_of(db)).entries(0, 10_000))
-        for table in ("leaf", "fingerprint", "tally", "node", "erased"):
+        for table in ("leaf", "fingerprint", "tally", "counter", "node", "erased"):
             rows += db.execute(f"SELECT * FROM {table}")
         db.execute("CREATE VIRTUAL TABLE temp.v USING fts5vocab(main, term, 'instance')")
         return rows + db.execute("SELECT term, doc FROM temp.v").fetchall()

@@ -15,8 +15,9 @@ import msgspec
 from caretrail.errors import Error, VerificationError
 from caretrail.fhir import temporal
 from caretrail.patterns import succession
-from caretrail.search import index
+from caretrail.search import counts, index
 from caretrail.sequencer import (
+    DAY_MILLISECONDS,
     HOUR_MILLISECONDS,
     bucket_of,
     bucket_of_key,
@@ -48,11 +49,12 @@ class Part(msgspec.Struct):
 
     `erased` has runs of entries that one event erased (first, last, the event's entry), `numbered`
     the numbers of sources (producer, number, received), `changes` the entries that say who signs
-    the log from then on. `terms` is the sum of all pairs of term and event (`term_sums`).
+    the log from then on, `days` the counters (day, name, events). `terms` is the sum of all pairs of term and event (`term_sums`).
     """
 
     findings: list[tuple[int, str]] = []
     hours: dict[int, int] = {}
+    days: list[tuple[int, str, int]] = []
     erased: list[tuple[int, int, int]] = []
     numbered: list[tuple[int, int, int]] = []
     changes: list[int] = []
@@ -78,6 +80,7 @@ class EntryCheck:
     def _begin(self) -> None:
         self._part = Part()
         self._hours: Counter[int] = Counter()
+        self._days: Counter[tuple[int, str]] = Counter()
         self._terms = 0
 
     def part(self, start: int, end: int) -> Part:
@@ -104,6 +107,7 @@ class EntryCheck:
         for missing in range(expected, min(end, expected + FINDINGS_MAX)):
             self._add(missing, "the entry is missing")
         self._part.hours = dict(self._hours)
+        self._part.days = [(day, name, events) for (day, name), events in self._days.items()]
         self._part.terms = self._terms.to_bytes(16)
         return self._part
 
@@ -134,7 +138,9 @@ class EntryCheck:
         bucket, exact = bucket_of(*temporal.exact_key(record.event.recorded))
         # What is derived counts whatever else is wrong: one finding is one finding.
         self._hours[bucket // HOUR_MILLISECONDS] += 1
-        self._terms = (self._terms + self._weights.of(k, index.terms(record))) % PRIME
+        terms = index.terms(record)
+        self._days.update((bucket // DAY_MILLISECONDS, name) for name in counts.names(terms))
+        self._terms = (self._terms + self._weights.of(k, terms)) % PRIME
         opened = self.reader.bodies.salt(salt, event=row[2])
         entry = entry_of(record, salt=opened, identity=self._identity)
         if merkle.leaf_hash(entry.encode()) != leaf:

@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING
 
 from caretrail.errors import ConflictError
 from caretrail.fhir import temporal
-from caretrail.search import index
-from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of, entry_of, fingerprint
+from caretrail.search import counts, index
+from caretrail.sequencer import (
+    DAY_MILLISECONDS,
+    HOUR_MILLISECONDS,
+    bucket_of,
+    entry_of,
+    fingerprint,
+)
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
@@ -38,8 +44,12 @@ def erase(
     data = entry_of(record, salt=salt, identity=identity).encode()
     bucket, _ = bucket_of(*temporal.exact_key(record.event.recorded))
     # The index forgets a row only when it is told the very terms that it has.
-    terms = " ".join(index.terms(record))
-    db.execute("INSERT INTO term(term, rowid, terms) VALUES ('delete', ?, ?)", (k, terms))
+    terms = index.terms(record)
+    db.execute("INSERT INTO term(term, rowid, terms) VALUES ('delete', ?, ?)", (k, " ".join(terms)))
+    day = bucket // DAY_MILLISECONDS
+    counted = [(name, day) for name in counts.names(terms)]
+    db.executemany("UPDATE counter SET events = events - 1 WHERE name = ? AND day = ?", counted)
+    db.executemany("DELETE FROM counter WHERE name = ? AND day = ? AND events = 0", counted)
     db.execute(
         "DELETE FROM fingerprint WHERE value = ? AND entry = ?",
         (fingerprint(bucket, record.producer, record.body), entry),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from caretrail.errors import TooCostlyError
 from caretrail.limits import VOCABULARY_MATCHES_MAX
+from caretrail.search import counts
 from caretrail.search.term import And, Node, Not, Or, Prefix, Scan, Term
 
 if TYPE_CHECKING:
@@ -66,12 +67,14 @@ class Vocabulary:
 class Expression(NamedTuple):
     """`text` is None for all events; `nothing` is true when no event can fit.
 
-    With `unknown` all events may fit, and each has to be compared.
+    With `unknown` all events may fit, and each has to be compared. `counters` are those whose sum
+    is how many fit, if there are any.
     """
 
     text: str | None
     nothing: bool = False
     unknown: bool = False
+    counters: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, node: Node | None, vocabulary: Vocabulary) -> Self:
@@ -90,7 +93,7 @@ class Expression(NamedTuple):
         text = " AND ".join(texts)
         for one in without:
             text = f"({text}) NOT {one}"
-        return cls(text)
+        return cls(text, counters=counts.summed(node))
 
 
 def _parts(node: Node) -> tuple[Node, ...]:

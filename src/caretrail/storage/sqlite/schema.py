@@ -3,7 +3,8 @@
 `event` is in the order of time: `k` is the millisecond of `recorded` and the low bits of the
 entry. `leaf` is in the order of receipt; of an event that was erased it is all that is left, and
 `erased` has its entry and the entry of the event that says why. `run` has the unbroken runs of
-numbers that sources gave their events. `term` is a full-text index without content: for each
+numbers that sources gave their events. `tally` counts events by the hour, and `counter` by the day
+those with a code that many have (`search.counts`). `term` is a full-text index without content: for each
 term the keys of its events in order, which is what every search reads. `node` holds the roots of
 full tiles, so that neither a start nor a proof has to hash the whole log.
 """
@@ -50,6 +51,8 @@ CREATE TABLE node(level INTEGER NOT NULL, place INTEGER NOT NULL, hash BLOB NOT 
 CREATE TABLE fingerprint(value INTEGER NOT NULL, entry INTEGER NOT NULL,
     PRIMARY KEY(value, entry)) WITHOUT ROWID;
 CREATE TABLE tally(hour INTEGER PRIMARY KEY, events INTEGER NOT NULL);
+CREATE TABLE counter(name TEXT NOT NULL, day INTEGER NOT NULL, events INTEGER NOT NULL,
+    PRIMARY KEY(name, day)) WITHOUT ROWID;
 CREATE TABLE head(one INTEGER PRIMARY KEY CHECK(one = 1), size INTEGER NOT NULL, root BLOB NOT NULL);
 CREATE TABLE checkpoint(size INTEGER PRIMARY KEY, root BLOB NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE signed(number INTEGER PRIMARY KEY, size INTEGER NOT NULL, at INTEGER NOT NULL,

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from caretrail.errors import StoreError, TooCostlyError
-from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, key_of
+from caretrail.search import counts
+from caretrail.sequencer import DAY_MILLISECONDS, HOUR_MILLISECONDS, bucket_of_key, key_of
 from caretrail.storage import searching
 from caretrail.storage.contract import Quarantined
 from caretrail.storage.searching import TOO_COSTLY, read_issues
@@ -35,6 +36,12 @@ _SCAN_EVENTS: Final = (
 _SCAN_TERMS: Final = (
     f"SELECT {COLUMNS} FROM term t JOIN event e ON e.k = t.rowid WHERE t.term MATCH ?"  # noqa: S608
     " AND t.rowid BETWEEN ? AND ? AND e.entry >= ? AND e.entry < ? ORDER BY t.rowid "
+)
+_MATCHES: Final = "SELECT count(*) FROM term WHERE term MATCH ? AND rowid BETWEEN ? AND ?"
+_EVENTS: Final = "SELECT count(*) FROM event WHERE k BETWEEN ? AND ?"
+_TALLIED: Final = "SELECT coalesce(sum(events), 0) FROM tally WHERE hour >= ? AND hour < ?"
+_COUNTED: Final = (
+    "SELECT coalesce(sum(events), 0) FROM counter WHERE name = ? AND day >= ? AND day < ?"
 )
 _STEPS_PER_CHECK: Final = 1_000  # Of SQLite's virtual machine: a small part of a millisecond.
 
@@ -130,30 +137,43 @@ class Searcher(searching.Searcher):
     def count_keys(self, expression: Expression, low: int, high: int) -> int:
         """Return how many events from key `low` to `high` the index has."""
         if expression.text is None:
-            return self._count_all(low, high)
-        statement = "SELECT count(*) FROM term WHERE term MATCH ? AND rowid BETWEEN ? AND ?"
-        count: int = self._db.execute(statement, (expression.text, low, high)).fetchone()[0]
-        return count
-
-    def _count_all(self, low: int, high: int) -> int:
-        """Count by whole hours where there are any, and event by event at the ends."""
-        first, last = (
-            -(-bucket_of_key(low) // HOUR_MILLISECONDS),
-            (bucket_of_key(high) + 1) // HOUR_MILLISECONDS,
+            return self._summed(_TALLIED, (), _EVENTS, (), HOUR_MILLISECONDS, low, high)
+        text = (expression.text,)
+        if not expression.counters:
+            return self._one(_MATCHES, (*text, low, high))
+        return sum(
+            self._summed(_COUNTED, (name,), _MATCHES, (_named(name),), DAY_MILLISECONDS, low, high)
+            for name in expression.counters
         )
-        if first >= last:
-            return self._count_events(low, high)
-        whole = "SELECT coalesce(sum(events), 0) FROM tally WHERE hour >= ? AND hour < ?"
-        count: int = self._db.execute(whole, (first, last)).fetchone()[0]
-        head = self._count_events(low, key_of(first * HOUR_MILLISECONDS, 0) - 1)
-        return head + count + self._count_events(key_of(last * HOUR_MILLISECONDS, 0), high)
 
-    def _count_events(self, low: int, high: int) -> int:
-        if low > high:
-            return 0
-        statement = "SELECT count(*) FROM event WHERE k BETWEEN ? AND ?"
-        count: int = self._db.execute(statement, (low, high)).fetchone()[0]
-        return count
+    def _summed(
+        self,
+        whole: str,
+        of_whole: tuple[str, ...],
+        each: str,
+        of_each: tuple[str, ...],
+        unit: int,
+        low: int,
+        high: int,
+    ) -> int:
+        """Count by whole hours or days where there are any, and event by event at the ends."""
+        first = -(-bucket_of_key(low) // unit)
+        last = (bucket_of_key(high) + 1) // unit
+        if first >= last:
+            return self._one(each, (*of_each, low, high))
+        found = self._one(whole, (*of_whole, first, last))
+        for start, end in ((low, key_of(first * unit, 0) - 1), (key_of(last * unit, 0), high)):
+            if start <= end:
+                found += self._one(each, (*of_each, start, end))
+        return found
+
+    def _one(self, statement: str, values: tuple[str | int, ...]) -> int:
+        return int(self._db.execute(statement, values).fetchone()[0])
+
+
+def _named(counter: str) -> str:
+    """Return the expression of what a counter counts: a term, or what terms begin with."""
+    return f'"{counter}" *' if counts.is_prefix(counter) else f'"{counter}"'
 
 
 @contextmanager

@@ -85,6 +85,7 @@ class State(msgspec.Struct):
     received: int = 0
     findings: list[tuple[int | None, str]] = []
     hours: dict[int, int] = {}
+    days: dict[int, dict[str, int]] = {}
     erased: list[tuple[int, int, int]] = []
     runs: list[tuple[int, int, int, int, int]] = []
     changes: list[int] = []
@@ -282,6 +283,9 @@ class _Verification:
             self._add(*finding)
         for hour, events in part.hours.items():
             state.hours[hour] = state.hours.get(hour, 0) + events
+        for day, name, events in part.days:
+            counted = state.days.setdefault(day, {})
+            counted[name] = counted.get(name, 0) + events
         for run in part.erased:
             join(state.erased, *run)
         for number in part.numbered:
@@ -384,7 +388,29 @@ class _Verification:
             hours[hour] = hours.get(hour, 0) + 1
         if dict(self._db.execute("SELECT hour, events FROM tally")) != hours:
             self._report.add(None, "the counts by hour are not those of the events")
+        self._compare_counters(
+            {hour // 24 for hour in hours if hours[hour] != self._state.hours.get(hour)}
+        )
         self._rest()
+
+    def _compare_counters(self, growing: Collection[int]) -> None:
+        """See that the counters by day are those of the events.
+
+        On days that are `growing` they may be ahead of the events that were looked at.
+        """
+        stored: dict[int, dict[str, int]] = {}
+        for name, day, events in self._db.execute("SELECT name, day, events FROM counter"):
+            stored.setdefault(day, {})[name] = events
+        for day in stored.keys() | self._state.days.keys():
+            found, derived = stored.get(day, {}), self._state.days.get(day, {})
+            fits = (
+                all(found.get(name, 0) >= events for name, events in derived.items())
+                if day in growing
+                else found == derived
+            )
+            if not fits:
+                self._report.add(None, "the counts by day are not those of the events")
+                return
 
     def _compare_terms(self) -> None:
         size = self._state.size

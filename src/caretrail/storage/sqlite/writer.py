@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,9 +13,9 @@ import msgspec
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
-from caretrail.search import index
+from caretrail.search import counts, index
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf
+from caretrail.sequencer import DAY_MILLISECONDS, HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf
 from caretrail.storage import messages as say
 from caretrail.storage.data_keys import Month
 from caretrail.storage.process import serve
@@ -38,6 +38,7 @@ _TERMS: Final = "INSERT INTO term(rowid, terms) VALUES (?, ?)"
 _TALLY: Final = (
     "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events"
 )
+_COUNTER: Final = "INSERT INTO counter VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events"
 _NODE: Final = "INSERT INTO node VALUES (?, ?, ?)"
 _FORGET: Final = """
 DELETE FROM signed WHERE NOT stays AND (:cosigned OR NOT cosigned)
@@ -149,8 +150,9 @@ class Writer:
             write(_FINGERPRINT, [(row.fingerprint, row.entry) for row in batch.rows])
             hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
             write(_TALLY, hours.items())
-            terms = (" ".join(index.terms(record)) for record in records)
-            write(_TERMS, zip(keys, terms, strict=True))
+            found = [index.terms(record) for record in records]
+            write(_TERMS, ((k, " ".join(terms)) for k, terms in zip(keys, found, strict=True)))
+            write(_COUNTER, _counters(keys, found))
             for row in batch.rows:
                 if row.number is not None:
                     producer = self._producer(row.producer, row.organisation)
@@ -287,6 +289,15 @@ _BROKEN: Final = (
     "the log in {0} does not fit its own tree: run `caretrail verify {0}` to see what was changed,"
     " and restore a backup into another folder"
 )
+
+
+def _counters(keys: Sequence[int], found: Sequence[set[str]]) -> Iterator[tuple[str, int, int]]:
+    days: dict[int, Counter[str]] = defaultdict(Counter)
+    for k, terms in zip(keys, found, strict=True):
+        days[bucket_of_key(k) // DAY_MILLISECONDS].update(counts.names(terms))
+    for day, events in days.items():
+        for name, count in events.items():
+            yield name, day, count
 
 
 def _record(row: say.Row) -> Record:

@@ -75,6 +75,7 @@ class Server:
             auditing = None if gate.insecure else Auditing(log.repository)
             verification = background.Background(
                 settings.folder,
+                url=settings.store,
                 hours=settings.verify_hours,
                 store=settings.checkpoint_store,
                 on_result=self.record_verification,

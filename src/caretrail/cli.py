@@ -173,9 +173,13 @@ def verify(
     target: Annotated[
         str,
         typer.Argument(
-            help="A data folder (it may be in use), an evidence bundle, or the address of a log."
+            help="A data folder (it may be in use), the URL of a store, an evidence bundle, or the"
+            " address of a log."
         ),
     ],
+    data: Annotated[
+        Path, typer.Option(help="With the URL of a store: the server's data folder.")
+    ] = Path("caretrail-data"),
     policy: Annotated[
         Path | None, typer.Option(help="A C2SP tlog-policy file: the keys that you trust.")
     ] = None,
@@ -210,6 +214,7 @@ def verify(
     with bar() as shown:
         task = shown.add_task("entries", total=None)
         looking = Looking(
+            data=data,
             policy=policy,
             tsa=tsa,
             store=checkpoint_store,

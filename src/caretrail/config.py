@@ -16,6 +16,7 @@ from caretrail.settings import (
     GatewaySettings,
     Settings,
     WitnessSettings,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def facts(settings: Settings, *, digest: Callable[[str], str]) -> dict[str, str]
     found = {}
     for row in fields(Settings):
         value = getattr(settings, row.name)
-        text = "" if value is None else str(value)
+        text = told(settings, row.name)
         if row.metadata.get("content") and value is not None:
             text += "\n" + content(value).hex()
         found[row.name] = text if row.metadata.get("shown") or not text else digest(text)

@@ -25,7 +25,8 @@ from caretrail.publisher.signing_key import CommandSigner, FileSigner, QuantumSa
 from caretrail.publisher.witnesses import Witnesses
 from caretrail.repository import Repository
 from caretrail.sequencer import HOUR_MILLISECONDS
-from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.contract import LogPlace
+from caretrail.storage.stores import open_store
 from caretrail.tlog.entry import Kind
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.note import VerifierKey
@@ -61,7 +62,7 @@ async def opened(
 
     A server says how its settings differ from the last server's, and watches the clock. Raises ConfigurationError when it is in use, damaged, or not what was signed last.
     """
-    storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
+    storage = open_store(place_of(settings))
     try:
         signers = signers_of(settings, storage.origin)
         await begin_keys(storage, signers)
@@ -112,6 +113,11 @@ async def opened(
             await publisher.close()
     finally:
         await repository.close()
+
+
+def place_of(settings: Settings) -> LogPlace:
+    """Return where the log is."""
+    return LogPlace(settings.folder, settings.store, settings.data_keys)
 
 
 def signers_of(settings: Settings, origin: str) -> list[Signer]:
@@ -208,7 +214,7 @@ async def recover(settings: Settings) -> str:
     Its first entry under that name names the old origin, what was signed last under it, and how
     much of it is there. The old key goes out of use.
     """
-    storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
+    storage = open_store(place_of(settings))
     repository = Repository(storage)
     try:
         store, before, size = checkpoint_store(settings), storage.origin, storage.found.size
@@ -242,7 +248,7 @@ async def rotate_key(
     The rotation is an entry, and the checkpoint over it is the last that the old key signs.
     `persons` name who did it and who approved, where that takes two.
     """
-    storage = SqliteStorage(settings.folder, data_keys=settings.data_keys)
+    storage = open_store(place_of(settings))
     repository = Repository(storage)
     try:
         signers = signers_of(settings, storage.origin)

@@ -23,6 +23,7 @@ from caretrail.limits import (
 )
 from caretrail.patterns import codes, own
 from caretrail.search.query import parse
+from caretrail.settings import told
 from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ async def say_started(
 
 def digest(settings: Settings) -> str:
     """Return a digest of the settings in force: equal settings have equal ones."""
-    rows = [f"{row.name}={getattr(settings, row.name)}" for row in fields(settings)]
+    rows = [f"{row.name}={told(settings, row.name)}" for row in fields(settings)]
     return sha256("\n".join(rows).encode()).hexdigest()
 
 

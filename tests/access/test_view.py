@@ -28,11 +28,13 @@ from caretrail.search.elements import Facts
 from caretrail.search.parameters import BY_CODE
 from caretrail.search.query import Query, parse
 from caretrail.search.reference import literal
-from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.stores import open_store
 from tests.search import strategies as world
+from tests.storage.stores import KINDS
 
 if TYPE_CHECKING:
     from caretrail.search.record import Record
+    from tests.storage.stores import Kind
 
 BASE = "http://us.example/fhir"
 NOW = 1_780_272_000
@@ -83,10 +85,10 @@ pairs = st.lists(world.pairs, max_size=2)
 class Log:
     """A log in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, kind: Kind, folder: Path) -> None:
         folder.mkdir()
         self.ticks = 0
-        self.storage = SqliteStorage(folder)
+        self.storage = open_store(kind.place(folder))
         self.repository = Repository(self.storage, clock=self.clock)
 
     def clock(self) -> float:
@@ -107,8 +109,10 @@ def _bodies(records: list[Record]) -> list[bytes]:
     return [one.body for one in records]
 
 
-async def _check(folder: Path, events: Any, searches: Any, view: View, seen: Any) -> None:
-    whole, visible = Log(folder / "whole"), Log(folder / "visible")
+async def _check(
+    kind: Kind, folder: Path, events: Any, searches: Any, view: View, seen: Any
+) -> None:
+    whole, visible = Log(kind, folder / "whole"), Log(kind, folder / "visible")
     try:
         for content, sender in events:
             body = msgspec.json.encode(content)
@@ -171,6 +175,7 @@ async def _compare_pages(whole: Repository, visible: Repository, view: View, ask
         links = (one.next, other.next)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(
     max_examples=15,
     deadline=None,
@@ -183,15 +188,15 @@ async def _compare_pages(whole: Repository, visible: Repository, view: View, ask
     view=st.sampled_from(VIEWS),
 )
 def test_every_answer_is_that_of_a_log_without_the_rest(
-    events: Any, searches: Any, view: Seen
+    kind: str, events: Any, searches: Any, view: Seen
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_check(Path(folder), events, searches, *view))
+        asyncio.run(_check(KINDS[kind], Path(folder), events, searches, *view))
 
 
 def test_a_page_link_is_of_no_use_in_another_view_and_says_nothing(tmp_path: Path) -> None:
     async def check() -> None:
-        log = Log(tmp_path / "log")
+        log = Log(KINDS["sqlite"], tmp_path / "log")
         try:
             for number in range(5):
                 body = json.dumps(_event(number)).encode()

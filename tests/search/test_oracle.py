@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,11 +18,13 @@ from caretrail.repository import Page, Repository, Sender, Submission
 from caretrail.search.matches import matches
 from caretrail.search.order import Order
 from caretrail.search.query import Query, parse
-from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.stores import open_store
 from tests.search import strategies as world
+from tests.storage.stores import KINDS
 
 if TYPE_CHECKING:
     from caretrail.search.record import Record
+    from tests.storage.stores import Kind
 
 BASE = "http://us.example/fhir"
 NOW = 1_780_272_000  # 2026-06-01T00:00:00Z
@@ -30,9 +33,9 @@ NOW = 1_780_272_000  # 2026-06-01T00:00:00Z
 class Log:
     """A log in a folder of its own, its clock a millisecond further at each look."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, kind: Kind, folder: Path) -> None:
         self.ticks = 0
-        self.storage = SqliteStorage(folder)
+        self.storage = open_store(kind.place(folder))
         self.repository = Repository(self.storage, clock=self.clock)
 
     def clock(self) -> float:
@@ -63,8 +66,10 @@ def _parse(pairs: list[tuple[str, str]]) -> Query:
     return parse(pairs, strict=True, base=BASE, now=NOW * 1000)
 
 
-async def _check(folder: Path, events: list[dict[str, Any]], searches: list[Any]) -> None:
-    log = Log(folder)
+async def _check(
+    kind: Kind, folder: Path, events: list[dict[str, Any]], searches: list[Any]
+) -> None:
+    log = Log(kind, folder)
     try:
         for event in events:
             try:
@@ -103,12 +108,13 @@ async def _compare(repository: Repository, everything: list[Record], pairs: Any,
         assert [one.id for one in back.records] == [one.id for one in small[-2].records], asked
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     events=st.lists(world.event, min_size=1, max_size=12),
     searches=st.lists(st.tuples(world.queries, world.sorts), min_size=1, max_size=12),
 )
-def test_every_search_finds_what_its_meaning_says(events: Any, searches: Any) -> None:
+def test_every_search_finds_what_its_meaning_says(kind: str, events: Any, searches: Any) -> None:
     """Post generated events, and compare generated searches with the reference, page by page."""
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_check(Path(folder), events, searches))
+        asyncio.run(_check(KINDS[kind], Path(folder), events, searches))

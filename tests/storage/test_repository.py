@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import random
-import signal
 import sqlite3
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,13 +25,16 @@ from tests.storage.world import SENDER, submission
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.storage.stores import Log
 
 NOW = world.END / 1000
 
 
-def run(folder: Path, test: Callable[[Repository], Any], **options: Any) -> Any:
+def run(log: Log, test: Callable[[Repository], Any], **options: Any) -> Any:
     async def main() -> Any:
-        repository = world.opened(folder, **options)
+        repository = log.repository(**options)
         try:
             return await test(repository)
         finally:
@@ -52,7 +52,7 @@ BODY = world.bodies(1)[0]
 KEYLESS = changed(BODY, entity=None)
 
 
-def test_the_same_bytes_with_a_key_of_their_own_are_stored_once(tmp_path: Path) -> None:
+def test_the_same_bytes_with_a_key_of_their_own_are_stored_once(log: Log) -> None:
     async def test(repository: Repository) -> None:
         stored = await asyncio.gather(
             *(repository.append([submission(BODY)], sender=SENDER) for _ in range(50))
@@ -61,15 +61,13 @@ def test_the_same_bytes_with_a_key_of_their_own_are_stored_once(tmp_path: Path) 
         assert sum(row.created for (row,) in stored) == 1
         assert repository.size == 1
 
-    run(tmp_path, test)
-    (again,) = run(
-        tmp_path, lambda repository: repository.append([submission(BODY)], sender=SENDER)
-    )
+    run(log, test)
+    (again,) = run(log, lambda repository: repository.append([submission(BODY)], sender=SENDER))
     assert not again.created
-    assert verify(tmp_path).size == 1
+    assert log.verify().size == 1
 
 
-def test_a_copy_that_comes_after_the_window_is_another_event(tmp_path: Path) -> None:
+def test_a_copy_that_comes_after_the_window_is_another_event(log: Log) -> None:
     times = iter([NOW, NOW + 3_599, NOW + 3_601])
 
     async def test(repository: Repository) -> None:
@@ -79,21 +77,21 @@ def test_a_copy_that_comes_after_the_window_is_another_event(tmp_path: Path) -> 
         ]
         assert created == [True, False, True]
 
-    run(tmp_path, test, clock=lambda: next(times), copy_window=3_600_000)
-    assert verify(tmp_path).size == 2
+    run(log, test, clock=lambda: next(times), copy_window=3_600_000)
+    assert log.verify().size == 2
 
 
-def test_another_source_may_send_the_same_bytes(tmp_path: Path) -> None:
+def test_another_source_may_send_the_same_bytes(log: Log) -> None:
     async def test(repository: Repository) -> None:
         await repository.append([submission(BODY)], sender=SENDER)
         (other,) = await repository.append([submission(BODY)], sender=Sender("other"))
         assert other.created
         assert not other.flags & (Flag.KEY_CONFLICT | Flag.SUSPECTED_DUPLICATE)
 
-    run(tmp_path, test)
+    run(log, test)
 
 
-def test_the_same_bytes_without_a_key_are_both_stored_and_flagged(tmp_path: Path) -> None:
+def test_the_same_bytes_without_a_key_are_both_stored_and_flagged(log: Log) -> None:
     async def test(repository: Repository) -> None:
         first, second = await repository.append([submission(KEYLESS)] * 2, sender=SENDER)
         assert first.created
@@ -104,12 +102,12 @@ def test_the_same_bytes_without_a_key_are_both_stored_and_flagged(tmp_path: Path
         page = await repository.search(query)
         assert [one.id for one in page.records] == [second.id]
 
-    run(tmp_path, test)
-    assert verify(tmp_path).whole
+    run(log, test)
+    assert log.verify().whole
 
 
 @pytest.mark.parametrize("key", ["id", "number"])
-def test_the_same_key_with_other_bytes_is_stored_and_flagged(key: str, tmp_path: Path) -> None:
+def test_the_same_key_with_other_bytes_is_stored_and_flagged(key: str, log: Log) -> None:
     numbered = [{"url": "urn:caretrail:source-sequence", "valueInteger": 7}]
     given = {"id": "mine"} if key == "id" else {"extension": numbered}
 
@@ -121,11 +119,11 @@ def test_the_same_key_with_other_bytes_is_stored_and_flagged(key: str, tmp_path:
         assert second.id != first.id
         assert Flag.KEY_CONFLICT in second.flags
 
-    run(tmp_path, test)
-    assert verify(tmp_path).whole
+    run(log, test)
+    assert log.verify().whole
 
 
-def test_one_request_may_leave_an_event_for_each_patient(tmp_path: Path) -> None:
+def test_one_request_may_leave_an_event_for_each_patient(log: Log) -> None:
     one = next(body for body in world.bodies(50) if b'"Patient/' in body)
     other = one.replace(b'"Patient/', b'"Patient/x')
 
@@ -133,13 +131,13 @@ def test_one_request_may_leave_an_event_for_each_patient(tmp_path: Path) -> None
         _, second = await repository.append([submission(one), submission(other)], sender=SENDER)
         assert Flag.KEY_CONFLICT not in second.flags
 
-    run(tmp_path, test)
+    run(log, test)
 
 
-def test_a_number_of_the_source_is_in_the_leaf(tmp_path: Path) -> None:
+def test_a_number_of_the_source_is_in_the_leaf(log: Log) -> None:
     body = changed(BODY, extension=[{"url": "urn:caretrail:source-sequence", "valueInteger": 7}])
-    stored = run(tmp_path, lambda r: r.append([submission(body)], sender=SENDER))
-    storage = SqliteStorage(tmp_path)
+    stored = run(log, lambda r: r.append([submission(body)], sender=SENDER))
+    storage = log.open()
     record = storage.searcher().read(stored[0].id)
     assert record is not None
     entry = sequencer.entry_of(record, salt=bytes(32), identity=storage.identity)
@@ -148,7 +146,7 @@ def test_a_number_of_the_source_is_in_the_leaf(tmp_path: Path) -> None:
     asyncio.run(storage.close())
 
 
-def test_a_clock_that_is_set_back_does_not_reorder_the_log(tmp_path: Path) -> None:
+def test_a_clock_that_is_set_back_does_not_reorder_the_log(log: Log) -> None:
     times = iter([NOW, NOW, NOW - 86_400, NOW - 86_400, NOW + 1, NOW + 1, NOW + 1, NOW + 1])
 
     async def test(repository: Repository) -> None:
@@ -159,12 +157,12 @@ def test_a_clock_that_is_set_back_does_not_reorder_the_log(tmp_path: Path) -> No
         received = [row.received for row in rows]
         assert received == sorted(received)
 
-    run(tmp_path, test, clock=lambda: next(times))
+    run(log, test, clock=lambda: next(times))
 
 
 @pytest.mark.parametrize(("days", "flagged"), [(1, True), (-1, True), (0.5, False)])
 def test_a_source_clock_a_day_off_is_flagged_and_harmless(
-    days: float, flagged: bool, tmp_path: Path
+    days: float, flagged: bool, log: Log
 ) -> None:
     recorded = temporal.instant(audit_event.read(BODY).recorded).seconds
 
@@ -172,10 +170,10 @@ def test_a_source_clock_a_day_off_is_flagged_and_harmless(
         (stored,) = await repository.append([submission(BODY)], sender=SENDER)
         assert (Flag.CLOCK_SKEW in stored.flags) is flagged
 
-    run(tmp_path, test, clock=lambda: recorded + days * 86_400 + 1 * (days > 0) - 1 * (days < 0))
+    run(log, test, clock=lambda: recorded + days * 86_400 + 1 * (days > 0) - 1 * (days < 0))
 
 
-def test_if_none_exist_stores_only_when_nothing_fits(tmp_path: Path) -> None:
+def test_if_none_exist_stores_only_when_nothing_fits(log: Log) -> None:
     event = audit_event.read(BODY)
     condition = parse([("date", event.recorded)], strict=True, base="")
 
@@ -192,17 +190,17 @@ def test_if_none_exist_stores_only_when_nothing_fits(tmp_path: Path) -> None:
         with pytest.raises(PreconditionError):
             await repository.append([submission(BODY)], sender=SENDER, unless=condition)
 
-    run(tmp_path, test)
+    run(log, test)
 
 
-def test_a_full_queue_refuses_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_refuses_at_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer, "QUEUE_ENTRIES_MAX", 5)
 
     async def test(repository: Repository) -> None:
         with pytest.raises(ThrottledError):
             await repository.append([submission(body) for body in world.bodies(6)], sender=SENDER)
 
-    run(tmp_path, test)
+    run(log, test)
 
 
 def test_a_store_that_fails_is_asked_before_the_next_batch(tmp_path: Path) -> None:
@@ -231,21 +229,19 @@ def test_a_store_that_fails_is_asked_before_the_next_batch(tmp_path: Path) -> No
     assert verify(tmp_path).whole
 
 
-def test_what_was_refused_is_kept_in_quarantine(tmp_path: Path) -> None:
+def test_what_was_refused_is_kept_in_quarantine(log: Log) -> None:
     async def test(repository: Repository) -> None:
         await repository.quarantine([Refused(b"{", ())], sender=SENDER)
 
-    run(tmp_path, test)
-    rows = (
-        sqlite3.connect(tmp_path / "log.sqlite")
-        .execute("SELECT count(*) FROM quarantine")
-        .fetchone()
-    )
-    assert rows == (1,)
+        (row,) = await repository.quarantined(after=0, limit=10)
+        assert (row.body, row.producer) == (b"{", SENDER.producer)
+        assert await repository.quarantined(after=row.number, limit=10) == []
+
+    run(log, test)
 
 
 def test_more_events_than_a_millisecond_has_keys_are_all_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With four keys a millisecond instead of four million, the next ones are used."""
     monkeypatch.setattr(sequencer, "ENTRY_MASK", 3)
@@ -259,7 +255,7 @@ def test_more_events_than_a_millisecond_has_keys_are_all_kept(
         )
         assert len((await repository.search(query)).records) == 20
 
-    run(tmp_path, test)
+    run(log, test)
 
 
 def _with_keys(count: int) -> list[bytes]:
@@ -267,7 +263,7 @@ def _with_keys(count: int) -> list[bytes]:
     return [body for body in world.bodies(count) if sequencer.sender_key(submission(body).event)]
 
 
-def test_batches_under_way_together_keep_every_event_once(tmp_path: Path) -> None:
+def test_batches_under_way_together_keep_every_event_once(log: Log) -> None:
     """Copies lie in the batch before, in the same batch, and in the log."""
     bodies, choice = _with_keys(300), random.Random(3)
     sent = [body for body in bodies for _ in range(choice.choice((1, 1, 1, 2)))]
@@ -283,26 +279,17 @@ def test_batches_under_way_together_keep_every_event_once(tmp_path: Path) -> Non
         received = [one.received for one in sorted(stored, key=lambda one: one.entry)]
         assert received == sorted(received)
 
-    run(tmp_path, test)
-    assert verify(tmp_path).whole
-
-
-def _kill_writer(folder: Path) -> None:
-    """Kill the process that writes to the log in `folder`, if it runs."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if b"sqlite.writer" in b"".join(words) and str(folder).encode() in words:
-                os.kill(int(path.parent.name), signal.SIGKILL)
+    run(log, test)
+    assert log.verify().whole
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, tmp_path: Path) -> None:
+def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, log: Log) -> None:
     """Its process is killed again and again while several batches are under way."""
     bodies, choice = _with_keys(400), random.Random(seed)
 
     async def main() -> None:
-        repository = Repository(SqliteStorage(tmp_path))
+        repository = log.repository()
 
         async def append(body: bytes) -> None:
             while True:
@@ -318,7 +305,7 @@ def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, tmp_path: P
                 target = repository.size + choice.randrange(20, 60)
                 while repository.size < target and not done.is_set():
                     await asyncio.sleep(0.001)
-                _kill_writer(tmp_path)
+                log.kind.kill_writer(log.place)
 
         done = asyncio.Event()
         killing = asyncio.create_task(kill())
@@ -328,12 +315,12 @@ def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, tmp_path: P
         await repository.close()
 
     asyncio.run(main())
-    found = verify(tmp_path)
+    found = log.verify()
     assert found.whole
     assert found.size == len(bodies)
 
 
-def test_what_the_log_says_of_itself_keeps_the_order_of_receipt(tmp_path: Path) -> None:
+def test_what_the_log_says_of_itself_keeps_the_order_of_receipt(log: Log) -> None:
     """A read is recorded while a Bundle is being prepared, which takes several turns."""
     now = itertools.count(int(NOW))
 
@@ -346,6 +333,6 @@ def test_what_the_log_says_of_itself_keeps_the_order_of_receipt(tmp_path: Path) 
         said = [repository.record_own(msgspec.json.decode(BODY)) for _ in range(20)]
         await asyncio.gather(*work, *said)
 
-    run(tmp_path, test, clock=lambda: float(next(now)))
-    report = verify(tmp_path)
+    run(log, test, clock=lambda: float(next(now)))
+    report = log.verify()
     assert report.whole, report.findings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from caretrail.app import Server
-from caretrail.storage.sqlite.verification import State, verify, verify_patiently
+from caretrail.storage.sqlite.verification import verify, verify_patiently
 from caretrail.verification import background
 from caretrail.verification.background import Background, Result
 from tests.storage import world
@@ -19,6 +19,8 @@ from tests.verification import logs
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from caretrail.storage.report import State
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from caretrail import opening
 from caretrail.errors import ConfigurationError, ConflictError
 from caretrail.publisher.checkpoint_store import CheckpointStore
 from caretrail.search import counts
+from caretrail.storage.report import State as Ran
 from caretrail.storage.sqlite import SqliteStorage
-from caretrail.storage.sqlite.verification import State as Ran
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.cosignature import Cosigner, verifier
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from caretrail.storage.sqlite.report import Finding
+    from caretrail.storage.report import Finding
     from caretrail.tlog.note import Verifier
 
 SIZE = 302  # The log's start, 300 events, and its stop.

@@ -16,7 +16,8 @@ from caretrail.bench import children
 from caretrail.bench.load import quantile
 from caretrail.evidence import verify as verifier
 from caretrail.evidence import write_archive
-from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.contract import LogPlace
+from caretrail.storage.stores import open_store
 from caretrail.tlog import checkpoint as checkpoints
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.evidence import Disclosed, Evidence, LogKey, Range, members
@@ -64,7 +65,7 @@ class Waits(NamedTuple):
 
 def rates(folder: Path) -> Rates:
     """Measure over a log that nobody else has open; what is made is verified, too."""
-    storage = SqliteStorage(folder)
+    storage = open_store(LogPlace(folder))
     try:
         proofs = storage.proofs()
         size, root = storage.found.size, storage.found.root()
@@ -154,7 +155,7 @@ def _witness(stack: ExitStack, folder: Path) -> Path:
 
 
 def _log_key(folder: Path) -> str:
-    storage = SqliteStorage(folder)
+    storage = open_store(LogPlace(folder))
     try:
         return KeyHistory.parse(storage.keys).periods[0].keys[0].format()
     finally:

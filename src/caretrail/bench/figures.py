@@ -16,7 +16,8 @@ from caretrail.bench import children, evidence, generator, machine, parts, quest
 from caretrail.bench.fill import fill, stream
 from caretrail.bench.generator import BUNDLE_ENTRIES, WINDOW_EVENTS_MAX, Job, Stream
 from caretrail.bench.report import Report
-from caretrail.storage.sqlite import verify
+from caretrail.storage.contract import LogPlace
+from caretrail.storage.stores import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,7 +240,7 @@ class _Bench:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="caretrail-")))
         fill(folder, events=events, say=lambda _: None)
         begun = time.monotonic()
-        found = verify(folder)
+        found = verify(LogPlace(folder))
         taken = time.monotonic() - begun
         self._told.add("verify", events / taken, "events/s")
         self._told.add("verify, findings", len(found.findings), "", report.NONE)

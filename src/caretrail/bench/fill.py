@@ -23,7 +23,8 @@ from caretrail.demo.hospital import bench_events
 from caretrail.errors import ConfigurationError
 from caretrail.fhir import intake
 from caretrail.repository import Repository, Sender, Submission
-from caretrail.storage.sqlite import SqliteStorage
+from caretrail.storage.contract import LogPlace
+from caretrail.storage.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,7 +135,7 @@ def _say(line: str) -> None:
 
 class _Filling:
     def __init__(self, folder: Path, wanted: Filled) -> None:
-        self._repository = Repository(SqliteStorage(folder))
+        self._repository = Repository(open_store(LogPlace(folder)))
         self._wanted = wanted
         self._memory: list[int] = []
         self._begun = time.monotonic()

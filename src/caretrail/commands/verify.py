@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class Looking(NamedTuple):
     """How a verification is done: the options of `caretrail verify`, and where to say how far it is."""
 
+    data: Path
     policy: Path | None
     tsa: Path | None
     store: Path | None
@@ -36,13 +37,18 @@ class Looking(NamedTuple):
 
 
 def verify_target(target: str, looking: Looking) -> tuple[Iterable[str], bool]:
-    """Check a data folder, an evidence bundle or a running log; return what to say, and if it holds."""
+    """Check a data folder, the URL of a store, an evidence bundle or a running log; return what to say, and if it holds."""
     if target.startswith(("http://", "https://")):
         return _verify_url(target, looking)
-    if Path(target).is_file():
+    if "://" not in target and Path(target).is_file():
         return _verify_bundle(Path(target), looking)
+    url = target if "://" in target else ""
     verdict = verify_folder(
-        Path(target), store=looking.store, policy=looking.policy, progress=looking.progress
+        looking.data if url else Path(target),
+        url=url,
+        store=looking.store,
+        policy=looking.policy,
+        progress=looking.progress,
     )
     report = verdict.report
     if looking.json:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
 from caretrail import limits, tenants
 from caretrail.errors import ConfigurationError
 
 PREFIX: Final = "CARETRAIL_"
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+_EMBEDDED: Final = "sqlite:///"
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
@@ -19,7 +21,7 @@ class Settings:
     """Everything that can be set. A flag wins over the environment, and that over the file.
 
     In the log's own events a value is `shown` where the row says so, and else there by a digest; a
-    file whose `content` is a setting itself counts by that.
+    file whose `content` is a setting itself counts by that, and a `url` without its password.
     """
 
     data: Path = field(
@@ -27,7 +29,10 @@ class Settings:
     )
     store: str = field(
         default="",
-        metadata={"help": "The store, as a URL: sqlite:///FOLDER (default: the data folder)."},
+        metadata={
+            "url": True,
+            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder).",
+        },
     )
     host: str = field(
         default="127.0.0.1", metadata={"shown": True, "help": "The address to listen on."}
@@ -274,9 +279,11 @@ class Settings:
             )
         if not 0 <= self.port <= 65_535:
             raise ConfigurationError("--port is a number from 0 to 65535")
-        if self.store and not self.store.startswith("sqlite:///"):
-            raise ConfigurationError("--store is sqlite:///FOLDER in this version")
+        if self.store and "://" not in self.store:
+            raise ConfigurationError("--store is a URL such as sqlite:///FOLDER")
         tenants.check(self.tenants)
+        if self.tenants and self.store and not self._is_embedded:
+            raise ConfigurationError("--tenants are logs of the embedded store: leave out --store")
         if self.tenants and self.signing_command:
             raise ConfigurationError("--signing-command signs for one log: leave out --tenants")
         if self.log_level not in LOG_LEVELS:
@@ -320,4 +327,21 @@ class Settings:
     @property
     def folder(self) -> Path:
         """Return the data folder, whichever setting names it."""
-        return Path(self.store.removeprefix("sqlite:///")) if self.store else self.data
+        return Path(self.store.removeprefix(_EMBEDDED)) if self._is_embedded else self.data
+
+    @property
+    def _is_embedded(self) -> bool:
+        return self.store.startswith(_EMBEDDED)
+
+
+def told(settings: Settings, name: str) -> str:
+    """Return a setting as text, without a password that stands in it."""
+    value = getattr(settings, name)
+    (row,) = (row for row in fields(settings) if row.name == name)
+    text = "" if value is None else str(value)
+    if not row.metadata.get("url") or not text:
+        return text
+    parts = urlsplit(text)
+    user, at, host = parts.netloc.rpartition("@")
+    # A query may name a password as well.
+    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))

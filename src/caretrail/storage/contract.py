@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from caretrail.errors import Issue
     from caretrail.search.order import Order, Place
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from caretrail.search.record import Flag, Record
     from caretrail.sequencer import Batch, Identity
     from caretrail.storage.data_keys import Month
+    from caretrail.storage.report import Report, State
     from caretrail.tlog.prover import Prover
     from caretrail.tlog.tile import Tile
     from caretrail.tlog.tree import Tree
+
+# What stands before the folder in the URL of the embedded store.
+SQLITE: Final = "sqlite:///"
 
 
 class Sender(NamedTuple):
@@ -233,3 +238,48 @@ class Storage(Protocol):
 
     async def close(self) -> None:
         """Let go of the log; a close that never comes loses nothing."""
+
+
+class LogPlace(NamedTuple):
+    """Where a log is: its store's URL ("": the data folder itself), and the data folder.
+
+    `data_keys` is the file of the keys that bodies are encrypted with, None without any.
+    """
+
+    data: Path
+    url: str = ""
+    data_keys: Path | None = None
+
+
+class Backend(Protocol):
+    """A kind of store; opening is recovery (see `contract.Storage`)."""
+
+    def open(self, place: LogPlace) -> Storage:
+        """Open the log at a place for writing, and make it when there is none.
+
+        Raises InUseError when somebody else writes to it, and ConfigurationError when it cannot
+        be used.
+        """
+
+    def verify(
+        self, place: LogPlace, *, progress: Callable[[int, int], None], sizes: Collection[int]
+    ) -> Report:
+        """Check the log at one moment; it may be in use.
+
+        `progress` is told how many of how many entries are done; of `sizes` the report has the
+        roots. Raises ConfigurationError when there is no log that this version can read.
+        """
+
+    def verify_patiently(
+        self,
+        place: LogPlace,
+        state: State | None,
+        *,
+        rest: Callable[[State], None],
+        sizes: Collection[int],
+    ) -> Report:
+        """Check the log a range at a time, and go on from `state` where there is one.
+
+        `rest` is called between two ranges with nothing open for reading: it may wait, and keep
+        the state. Raises ConfigurationError when there is no log that this version can read.
+        """

@@ -19,19 +19,21 @@ import msgspec
 
 from caretrail import __version__, durable_file
 from caretrail.limits import VERIFICATION_SAVE_SECONDS, VERIFICATION_START_SECONDS
-from caretrail.storage.sqlite.report import sizes_of
-from caretrail.storage.sqlite.verification import State, verify_patiently
+from caretrail.storage.contract import LogPlace
+from caretrail.storage.report import State, sizes_of
+from caretrail.storage.stores import backend_of
 from caretrail.verification.folder import stored
 from caretrail.verification.signatures import judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from caretrail.storage.sqlite.report import Report
+    from caretrail.storage.report import Report
 
 _log: Final = logging.getLogger(__name__)
 _CODE: Final = "from caretrail.verification.background import main; main()"
 FILE: Final = "verification.json"
+_URL: Final = "CARETRAIL_VERIFIED_STORE"
 _NICE: Final = 19
 # Three parts of rest to one of work: a quarter of a core at most.
 _REST_TO_WORK: Final = 3.0
@@ -72,15 +74,17 @@ class _Progress(msgspec.Struct):
 
 
 class Background:
-    """Runs verifications of one folder; `on_result` is told each result, and may record it.
+    """Runs verifications of one log; `on_result` is told each result, and may record it.
 
-    The checkpoint store is beside the folder unless `store` names one.
+    The log is in the data folder, or in the store that `url` names; the checkpoint store is beside
+    the folder unless `store` names one.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
+        url: str = "",
         hours: float,
         store: Path | None = None,
         on_result: Callable[[Result], Awaitable[object]],
@@ -89,6 +93,8 @@ class Background:
     ) -> None:
         self._folder, self._hours, self._on_result = folder, hours, on_result
         self._arguments = [str(folder), *([str(store)] if store is not None else [])]
+        # What is in the environment other accounts do not see: a URL may have a password.
+        self._environment = os.environ | {_URL: url}
         self._start_seconds, self._clock = start_seconds, clock
         self._last = read(folder).last
         self._progress: _Progress | None = None
@@ -146,6 +152,7 @@ class Background:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", _CODE, *self._arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            env=self._environment,
         )  # fmt: skip
         assert child.stdout is not None
         result: Result | None = None
@@ -196,10 +203,11 @@ def begun(folder: Path, store: Path | None = None, *, last: Result | None = None
     return Saved(last=last, begun=time.time(), signed=signed, trouble=trouble)
 
 
-def check(folder: Path, saved: Saved, *, rest: Callable[[State], None]) -> Report:
+def check(folder: Path, saved: Saved, *, rest: Callable[[State], None], url: str = "") -> Report:
     """Check a log and what was signed of it, a range at a time, and go on from what was saved."""
     sizes = set(sizes_of((saved.signed or {}).values()))
-    report = verify_patiently(folder, saved.state, rest=rest, sizes=sizes)
+    place = LogPlace(folder, url)
+    report = backend_of(place).verify_patiently(place, saved.state, rest=rest, sizes=sizes)
     judge(report, store=saved.signed, trouble=saved.trouble)
     return report
 
@@ -219,7 +227,8 @@ class _Child:
         self._kept = self._resumed = time.monotonic()
 
     def run(self) -> None:
-        report = check(self._folder, self._saved, rest=self._rest)
+        url = os.environ.get(_URL, "")
+        report = check(self._folder, self._saved, rest=self._rest, url=url)
         first = report.first()
         where = "the log" if first is None or first.entry is None else f"entry {first.entry}"
         now = time.time()

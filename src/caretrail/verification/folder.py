@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.errors import ConfigurationError
 from caretrail.publisher import checkpoint_store
-from caretrail.storage.sqlite.report import Finding, Report, sizes_of
-from caretrail.storage.sqlite.verification import verify
+from caretrail.storage import stores
+from caretrail.storage.contract import LogPlace
+from caretrail.storage.report import Finding, Report, sizes_of
 from caretrail.tlog.policy import Policy
 from caretrail.verification import signatures
 
@@ -35,18 +36,22 @@ class Verdict(NamedTuple):
 def verify_folder(
     folder: Path,
     *,
+    url: str = "",
     store: Path | None = None,
     policy: Path | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Verdict:
-    """Check the log in a data folder; the checkpoint store is beside it unless `store` names one.
+    """Check the log of a data folder; the checkpoint store is beside it unless `store` names one.
+
+    The log is in the folder, or in the store that `url` names.
 
     Raises ConfigurationError when something that was named cannot be read.
     """
     trusted = read_policy(policy) if policy is not None else None
     # Before the log is looked at: what is signed from now on may be of a larger one.
     signed, trouble = stored(folder, store)
-    report = verify(folder, progress=progress, sizes=set(sizes_of((signed or {}).values())))
+    sizes = set(sizes_of((signed or {}).values()))
+    report = stores.verify(LogPlace(folder, url), progress=progress, sizes=sizes)
     return Verdict(report, signatures.judge(report, store=signed, policy=trusted, trouble=trouble))
 
 

@@ -19,7 +19,7 @@ from caretrail.tlog.note import Note
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from caretrail.storage.sqlite.report import Report
+    from caretrail.storage.report import Report
     from caretrail.tlog.policy import Accepted, Policy
 
 NO_STORE: Final = (

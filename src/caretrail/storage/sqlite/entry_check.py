@@ -25,6 +25,7 @@ from caretrail.sequencer import (
     fingerprint,
     key_of,
 )
+from caretrail.storage.report import FINDINGS_MAX
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import COLUMNS, Searcher
 from caretrail.storage.sqlite.term_sums import PRIME, Weights
@@ -34,7 +35,6 @@ from caretrail.tlog.entry import Entry, Kind
 if TYPE_CHECKING:
     from caretrail.search.record import Record
 
-FINDINGS_MAX: Final = 100
 _ROWS: Final = (
     f"SELECT l.entry, l.k, l.received, l.hash, e.salt, {COLUMNS} FROM leaf l"  # noqa: S608
     " LEFT JOIN event e ON e.k = l.k AND e.entry = l.entry"

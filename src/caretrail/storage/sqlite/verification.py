@@ -17,17 +17,16 @@ import sqlite3
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import zstandard
 
 from caretrail.patterns import erasure, succession
 from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key
 from caretrail.storage.bodies import shipped
+from caretrail.storage.report import FINDINGS_MAX, Finding, Redacted, Report, State, sizes_of
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite import runs, term_sums
 from caretrail.storage.sqlite.checkers import RANGE_ENTRIES, Checkers, cores
-from caretrail.storage.sqlite.entry_check import FINDINGS_MAX, EntryCheck, Part, join
-from caretrail.storage.sqlite.report import Finding, Redacted, Report, sizes_of
+from caretrail.storage.sqlite.entry_check import EntryCheck, Part, join
 from caretrail.storage.sqlite.schema import RUN, TABLES
 from caretrail.storage.sqlite.term_sums import KEY_BYTES, PRIME, Weights
 from caretrail.tlog import tree as merkle
@@ -65,31 +64,6 @@ _DAMAGE: Final = (
     ArithmeticError,
     MemoryError,
 )
-
-
-class State(msgspec.Struct):
-    """How far a patient verification of the first `size` entries is; all it needs to go on.
-
-    `origin`, `keys` and `notes` are what was signed when it began, of which `roots` has the trees.
-    """
-
-    size: int
-    key: bytes
-    erasures: int
-    origin: str
-    keys: str
-    notes: list[bytes]
-    roots: dict[int, bytes] = {}
-    done: int = 0
-    frontier: list[bytes] = []
-    received: int = 0
-    findings: list[tuple[int | None, str]] = []
-    hours: dict[int, int] = {}
-    days: dict[int, dict[str, int]] = {}
-    erased: list[tuple[int, int, int]] = []
-    runs: list[tuple[int, int, int, int, int]] = []
-    changes: list[int] = []
-    terms: bytes = b""
 
 
 def verify(

@@ -1,12 +1,13 @@
-"""What a verification of a log in a folder says."""
+"""What a verification of a log in a store says, and how far one that takes its time is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 from caretrail.errors import VerificationError
-from caretrail.storage.sqlite.entry_check import FINDINGS_MAX
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.note import Note
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from caretrail.patterns.succession import KeysChanged, Recovered
+
+FINDINGS_MAX: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,31 @@ class Report:
     def first(self) -> Finding | None:
         """Return the finding with the lowest entry, or one about the log as a whole."""
         return min(self.findings, key=lambda one: (one.entry is None, one.entry or 0), default=None)
+
+
+class State(msgspec.Struct):
+    """How far a patient verification of the first `size` entries is; all it needs to go on.
+
+    `origin`, `keys` and `notes` are what was signed when it began, of which `roots` has the trees.
+    """
+
+    size: int
+    key: bytes
+    erasures: int
+    origin: str
+    keys: str
+    notes: list[bytes]
+    roots: dict[int, bytes] = {}
+    done: int = 0
+    frontier: list[bytes] = []
+    received: int = 0
+    findings: list[tuple[int | None, str]] = []
+    hours: dict[int, int] = {}
+    days: dict[int, dict[str, int]] = {}
+    erased: list[tuple[int, int, int]] = []
+    runs: list[tuple[int, int, int, int, int]] = []
+    changes: list[int] = []
+    terms: bytes = b""
 
 
 def sizes_of(notes: Collection[bytes]) -> Iterator[int]:

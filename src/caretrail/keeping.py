@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from caretrail.errors import ConfigurationError
 from caretrail.options import OPENING, with_settings
-from caretrail.settings import Settings
+from caretrail.settings import Settings, told
 
 commands: Final = typer.Typer()
 
@@ -165,3 +166,27 @@ def approve(
     from caretrail import custody
 
     asyncio.run(custody.approve(settings, request, custody.person(name), say))
+
+
+@commands.command()
+@with_settings("data_keys")
+def migrate(
+    settings: Settings,
+    source: Annotated[str, typer.Option("--from", help="The store of the log, as a URL.")],
+    target: Annotated[str, typer.Option("--to", help="An empty store, as a URL.")],
+) -> None:
+    """Move a log to another store, with its tree; run again, it goes on where it was broken off."""
+    from caretrail.commands.migrate import migrate as move
+    from caretrail.storage.contract import LogPlace
+
+    old, new = Settings(store=source), Settings(store=target)
+    with bar() as shown:
+        task = shown.add_task("migrate", total=None)
+        work = move(
+            LogPlace(old.folder, old.store),
+            LogPlace(new.folder, new.store, settings.data_keys),
+            name=told(new, "store"),
+            progress=lambda done, total: shown.update(task, completed=done, total=total),
+            say=say,
+        )
+        sys.exit(asyncio.run(work))

@@ -77,6 +77,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "starting": ("os_account", "repository", "config", "settings", "clock", *_ALL_KERNEL),
     # A log with its keys, and what it says of itself.
     "opening": ("starting", "publisher", "repository", "committer", "storage", "config", "settings", "clock", *_ALL_KERNEL),
+    # A log into another store.
+    "moving": ("storage", *_ALL_KERNEL),
     "options": ("config", "settings",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": ("durable_file", "tenants", *_ALL_KERNEL),
@@ -100,9 +102,9 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "beside": ("clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
     "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
-    "commands": ("os_account", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
+    "commands": ("os_account", "moving", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
     "accounts": ("os_account", "options", "commands", "config", "settings", *_FOUNDATION),
-    "keeping": ("options", "custody", "privacy", "config", "settings", *_FOUNDATION),
+    "keeping": ("options", "custody", "privacy", "commands", "storage", "config", "settings", *_FOUNDATION),
     "cli": ("accounts", "keeping", "options", "custody", "privacy", "app", "gateway", "bench", "commands", "witness", "config", "settings", *_FOUNDATION),
 }  # fmt: skip
 

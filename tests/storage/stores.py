@@ -43,7 +43,7 @@ class Sqlite:
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
                 words = path.read_bytes().split(b"\0")
-                if b".process" in b"".join(words) and str(place.data).encode() in words:
+                if b"sqlite.writer" in b"".join(words) and str(place.data).encode() in words:
                     os.kill(int(path.parent.name), signal.SIGKILL)
 
 

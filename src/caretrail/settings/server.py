@@ -342,6 +342,8 @@ def told(settings: Settings, name: str) -> str:
     if not row.metadata.get("url") or not text:
         return text
     parts = urlsplit(text)
+    if "@" not in parts.netloc and not parts.query:
+        return text
     user, at, host = parts.netloc.rpartition("@")
     # A query may name a password as well.
     return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, "", ""))

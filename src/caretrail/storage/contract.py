@@ -44,6 +44,16 @@ class Known(NamedTuple):
     events: Mapping[int, Sequence[Record]]
 
 
+class Signed(NamedTuple):
+    """A signed checkpoint that a store keeps; `at` is in milliseconds since 1970."""
+
+    note: bytes
+    size: int
+    at: int
+    cosigned: bool
+    stays: bool
+
+
 class Quarantined(NamedTuple):
     """What was refused: its number in quarantine, who sent it when, and why it was not taken."""
 
@@ -52,6 +62,7 @@ class Quarantined(NamedTuple):
     received: int
     body: bytes
     issues: Sequence[Issue]
+    organisation: str = ""
 
 
 class Stored(NamedTuple):
@@ -167,6 +178,9 @@ class Proofs(Protocol):
     def checkpoint(self) -> bytes | None:
         """Return the latest signed checkpoint."""
 
+    def notes(self) -> list[Signed]:
+        """Return the signed checkpoints that are kept, in the order in which they came."""
+
     def gaps(self) -> list[Gap]:
         """Return what sources numbered and the log never got, source by source."""
 
@@ -229,6 +243,18 @@ class Storage(Protocol):
 
     async def rename(self, *, origin: str, keys: str) -> None:
         """Set the log's name and the history of its keys."""
+
+    async def adopt(self, identity: Identity, page_key: bytes) -> None:
+        """Become another log, of which this one, still empty, will be a copy; open it anew then."""
+
+    async def graft(self, start: int, entries: Sequence[Sealed]) -> Tree:
+        """Add entries as they stand in another log, erased ones too; return the tree then.
+
+        It is done as a commit is. Raises ConflictError when `start` is not the current size.
+        """
+
+    async def retire(self, successor: str) -> None:
+        """Note that the log goes on in another store: from then on this one cannot be opened."""
 
     def searcher(self) -> Reads:
         """Return what reads for the calling thread; reading blocks."""

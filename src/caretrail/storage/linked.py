@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from caretrail.limits import QUARANTINE_BYTES_MAX
-from caretrail.sequencer import key_of
+from caretrail.sequencer import key_of, prepare
 from caretrail.storage import messages as say
 from caretrail.storage.contract import Known
+from caretrail.tlog.entry import Entry
 from caretrail.tlog.tree import Tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caretrail.search.record import Record
-    from caretrail.sequencer import Batch, Pending
-    from caretrail.storage.contract import Reads, Refused, Sender
+    from caretrail.sequencer import Batch, Identity, Pending
+    from caretrail.storage.contract import Reads, Refused, Sealed, Sender
     from caretrail.storage.data_keys import Month
     from caretrail.storage.process import Link
+
+# The property that a retired log has: where it went.
+MOVED: Final = "moved"
 
 
 class Linked:
@@ -88,6 +92,29 @@ class Linked:
         """Set the log's name and the history of its keys."""
         await self._writer.ask(say.Rename({"origin": origin.encode(), "keys": keys.encode()}))
         self.origin, self.keys = origin, keys
+
+    async def adopt(self, identity: Identity, page_key: bytes) -> None:
+        """Become another log (see `contract.Storage.adopt`)."""
+        names = {"log": identity.log, "tag-key": identity.tag_key, "page-key": page_key}
+        await self._writer.ask(say.Rename(names))
+
+    async def graft(self, start: int, entries: Sequence[Sealed]) -> Tree:
+        """Add entries of another log (see `contract.Storage.graft`)."""
+        rows: list[say.Row] = []
+        gone: list[say.Gone] = []
+        for one in entries:
+            if one.record is None:
+                assert one.cause is not None
+                received = Entry.decode(one.data).received
+                gone.append(say.Gone(one.entry, received, one.data, one.cause))
+            else:
+                assert one.salt is not None
+                rows.append(_row(prepare(one.record, salt=one.salt), one.entry))
+        return self._noted(await self._writer.ask(say.Graft(start, rows, gone)))
+
+    async def retire(self, successor: str) -> None:
+        """Note that the log goes on in another store."""
+        await self._writer.ask(say.Rename({MOVED: successor.encode()}))
 
     @property
     def quarantine_full(self) -> bool:

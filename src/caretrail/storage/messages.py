@@ -46,6 +46,23 @@ class Commit(Message, frozen=True):
     unless_known: bool
 
 
+class Gone(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An entry whose event was erased, and the entry of the event that says why."""
+
+    entry: int
+    received: int
+    data: bytes
+    cause: int
+
+
+class Graft(Message, frozen=True):
+    """Add entries of another log at the end of a log of `start` entries."""
+
+    start: int
+    rows: list[Row]
+    gone: list[Gone]
+
+
 class Found(Message, frozen=True):
     """The fingerprints that the log has, each with the entry of an event."""
 
@@ -96,7 +113,7 @@ class Shred(Message, frozen=True):
 
 
 class Rename(Message, frozen=True):
-    """Set properties of the log, by name: its origin and the history of its keys."""
+    """Set properties of the log, by name, such as its origin and the history of its keys."""
 
     properties: dict[str, bytes]
 
@@ -135,7 +152,7 @@ class Failed(Message, frozen=True):
 _ERRORS: Final = {
     one.__name__: one for one in (ConfigurationError, ConflictError, NotFoundError, StoreError)
 }
-Question = Commit | Quarantine | Publish | Erase | Purge | Shred | Rename | AskState | Close
+Question = Commit | Graft | Quarantine | Publish | Erase | Purge | Shred | Rename | AskState | Close
 Answer = Found | State | Done | Failed
 encode: Final = msgspec.msgpack.Encoder().encode
 read_question: Final[Callable[[bytes], Question]] = msgspec.msgpack.Decoder(Question).decode

@@ -123,6 +123,10 @@ class Link:
             process.kill()
             process.wait()
 
+    def end(self) -> None:
+        """Let go of the child at once, where no question was asked yet."""
+        self._end()
+
     async def close(self) -> None:
         """Ask the child to write a last checkpoint, and wait until it has gone."""
         if self._process is None:

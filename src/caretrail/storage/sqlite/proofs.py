@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from caretrail.errors import NotFoundError, VerificationError
 from caretrail.sequencer import entry_of
-from caretrail.storage.contract import Gap, Sealed
+from caretrail.storage.contract import Gap, Sealed, Signed
 from caretrail.tlog.prover import Prover
 from caretrail.tlog.tree import TILE_HEIGHT, TILE_WIDTH
 
@@ -77,6 +77,14 @@ class Proofs:
         ask = "SELECT note FROM signed ORDER BY size DESC, at DESC LIMIT 1"
         row = self._db.execute(ask).fetchone()
         return row[0] if row is not None else None
+
+    def notes(self) -> list[Signed]:
+        """Return the signed checkpoints that are kept, in the order in which they came."""
+        ask = "SELECT note, size, at, cosigned, stays FROM signed ORDER BY number"
+        return [
+            Signed(note, size, at, bool(cosigned), bool(stays))
+            for note, size, at, cosigned, stays in self._db.execute(ask)
+        ]
 
     def gaps(self) -> list[Gap]:
         """Return what sources numbered and the log never got, source by source."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from caretrail.storage.linked import Linked
+from caretrail.errors import ConfigurationError
+from caretrail.storage.linked import MOVED, Linked
 from caretrail.storage.process import Link
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.proofs import Proofs
@@ -51,6 +52,13 @@ class SqliteStorage(Linked):
         self._opened: list[sqlite3.Connection] = []
         reader = self._connected()
         properties = dict(reader.execute("SELECT name, value FROM property"))
+        if MOVED in properties:
+            reader.close()
+            self._writer.end()
+            self._lock.release()
+            raise ConfigurationError(
+                f"the log in {folder} was moved to {properties[MOVED].decode()}: open it there"
+            )
         self.identity = folders.identity_of(reader)
         self.page_key: bytes = properties["page-key"]
         self.origin = properties["origin"].decode()

@@ -15,7 +15,14 @@ from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
 from caretrail.search import counts, index
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import DAY_MILLISECONDS, HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf
+from caretrail.sequencer import (
+    DAY_MILLISECONDS,
+    HOUR_MILLISECONDS,
+    bucket_of_key,
+    id_bytes,
+    leaf,
+    producer_id,
+)
 from caretrail.storage import messages as say
 from caretrail.storage.data_keys import Month
 from caretrail.storage.process import serve
@@ -23,7 +30,7 @@ from caretrail.storage.sqlite import erasing, runs
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Kind
+from caretrail.tlog.entry import Entry, Kind
 from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
 if TYPE_CHECKING:
@@ -34,6 +41,7 @@ _CHECKPOINT_ENTRIES: Final = 65_536
 _EVENT: Final = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _LEAF: Final = "INSERT INTO leaf VALUES (?, ?, ?, ?)"
 _FINGERPRINT: Final = "INSERT INTO fingerprint VALUES (?, ?)"
+_ERASED: Final = "INSERT INTO erased VALUES (?, ?, ?)"
 _TERMS: Final = "INSERT INTO term(rowid, terms) VALUES (?, ?)"
 _TALLY: Final = (
     "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events"
@@ -80,6 +88,8 @@ class Writer:
                     if known:
                         return say.Found(known)
                     return self._commit(question)
+                case say.Graft(start, rows, gone):
+                    return self._commit(say.Commit(start, rows, unless_known=False), gone)
                 case say.Quarantine():
                     self._quarantine(question)
                     return self.state()
@@ -117,22 +127,25 @@ class Writer:
     def _state(self) -> say.State:
         return say.State(self._tree.size, list(self._tree.frontier), self._quarantined)
 
-    def _commit(self, batch: say.Commit) -> say.State:
+    def _commit(self, batch: say.Commit, gone: Sequence[say.Gone] = ()) -> say.State:
         try:
-            self._write(batch, [row.k for row in batch.rows])
+            self._write(batch, [row.k for row in batch.rows], gone)
         except sqlite3.IntegrityError:
             # A key is taken: there were 2**20 entries in the same millisecond.
-            self._write(batch, self._free(batch.rows))
+            self._write(batch, self._free(batch.rows), gone)
         return self._state()
 
-    def _write(self, batch: say.Commit, keys: Sequence[int]) -> None:
+    def _write(self, batch: say.Commit, keys: Sequence[int], gone: Sequence[say.Gone]) -> None:
         write = self._db.executemany
         records = [_record(row) for row in batch.rows]
-        leaves = [
-            leaf(record, salt=row.salt, identity=self._identity)
-            for record, row in zip(records, batch.rows, strict=True)
+        leaves: list[tuple[int, int | None, int, bytes]] = [
+            (row.entry, k, row.received, leaf(record, salt=row.salt, identity=self._identity))
+            for k, record, row in zip(keys, records, batch.rows, strict=True)
         ]
-        tree, nodes = merkle.append(self._tree, leaves)
+        if gone:
+            leaves += [(one.entry, None, one.received, merkle.leaf_hash(one.data)) for one in gone]
+            leaves.sort()
+        tree, nodes = merkle.append(self._tree, [hashed for *_, hashed in leaves])
         kept = [self._kept(row) for row in batch.rows]
         rows = list(zip(keys, batch.rows, strict=True))
         with self._transaction():
@@ -145,8 +158,7 @@ class Writer:
                     for (k, row), (body, salt) in zip(rows, kept, strict=True)
                 ],
             )  # fmt: skip
-            hashed = zip(rows, leaves, strict=True)
-            write(_LEAF, [(row.entry, k, row.received, one) for (k, row), one in hashed])
+            write(_LEAF, leaves)
             write(_FINGERPRINT, [(row.fingerprint, row.entry) for row in batch.rows])
             hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
             write(_TALLY, hours.items())
@@ -157,12 +169,24 @@ class Writer:
                 if row.number is not None:
                     producer = self._producer(row.producer, row.organisation)
                     runs.add(self._db, producer, row.number, row.received)
+            if gone:
+                write(_ERASED, [(one.entry, one.data, one.cause) for one in gone])
+                self._note_numbers(gone)
             write(_NODE, nodes)
             root = tree.root()
             self._db.execute("INSERT OR REPLACE INTO head VALUES (1, ?, ?)", (tree.size, root))
             if batch.start // _CHECKPOINT_ENTRIES != tree.size // _CHECKPOINT_ENTRIES:
-                self._checkpoint(tree.size, root, at=batch.rows[-1].received)
+                self._checkpoint(tree.size, root, at=leaves[-1][2])
         self._tree = tree
+
+    def _note_numbers(self, gone: Sequence[say.Gone]) -> None:
+        """Note the numbers of erased events of those sources that have other events here."""
+        known = self._db.execute("SELECT number, name, organisation FROM producer")
+        numbers = {producer_id(name, of): number for number, name, of in known}
+        for one in gone:
+            entry = Entry.decode(one.data)
+            if entry.number is not None and entry.producer in numbers:
+                runs.add(self._db, numbers[entry.producer], entry.number, one.received)
 
     def _kept(self, row: say.Row) -> tuple[bytes, bytes]:
         """Return body and salt as they are kept; what the log says of itself is never encrypted."""

@@ -272,3 +272,10 @@ DENIALS_PEER_MAX: Final = 10
 DENIALS_ALL_MAX: Final = 300
 DENIALS_PEERS_MAX: Final = 2_000
 DENIAL_SECONDS_WINDOW: Final = 60
+
+# An audit message names some tens of elements; of a study with all its instances some thousands.
+AUDIT_MESSAGE_ELEMENTS_MAX: Final = 20_000
+# A syslog frame: a message of the largest size, and the header before it (RFC 5424, 6).
+SYSLOG_FRAME_BYTES_MAX: Final = EVENT_BYTES_MAX + 16 * 1024
+# What may be sent at once beyond that, of which the beginning is kept.
+SYSLOG_COUNT_MAX: Final = 64 * 1024 * 1024

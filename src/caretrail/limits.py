@@ -279,3 +279,26 @@ AUDIT_MESSAGE_ELEMENTS_MAX: Final = 20_000
 SYSLOG_FRAME_BYTES_MAX: Final = EVENT_BYTES_MAX + 16 * 1024
 # What may be sent at once beyond that, of which the beginning is kept.
 SYSLOG_COUNT_MAX: Final = 64 * 1024 * 1024
+# One commit of a peer's messages, and how many of them may be on their way to the disk.
+SYSLOG_BATCH_ENTRIES: Final = 500
+SYSLOG_BATCH_BYTES: Final = 4 * 1024 * 1024
+SYSLOG_BATCHES_AT_ONCE: Final = 4
+# What waits of one peer, and of all: past it a stream is not read on, and a datagram is refused.
+SYSLOG_PEER_BYTES_MAX: Final = 8 * 1024 * 1024
+SYSLOG_ALL_BYTES_MAX: Final = 128 * 1024 * 1024
+assert SYSLOG_FRAME_BYTES_MAX <= SYSLOG_BATCH_BYTES <= SYSLOG_PEER_BYTES_MAX
+# What is held beside the bytes of a waiting message, about.
+SYSLOG_FRAME_BYTES_BESIDE: Final = 256
+# Connections, of one address and of all; each may hold one message that is not whole.
+SYSLOG_CONNECTIONS_PEER_MAX: Final = 32
+SYSLOG_CONNECTIONS_MAX: Final = 512
+# A message of the largest size takes a second on a slow line; who stops in its middle is gone.
+SYSLOG_FRAME_SECONDS_MAX: Final = 60.0
+SYSLOG_HANDSHAKE_SECONDS_MAX: Final = 10.0
+# Places in one stream where no message begins: after so many it is closed.
+SYSLOG_STRAYS_MAX: Final = 16
+# Addresses that datagrams are filed under; anybody can make up any address.
+SYSLOG_ADDRESSES_MAX: Final = 1_000
+# Waiting messages when the server stops, and between two tries when the store takes none.
+SYSLOG_STOP_SECONDS_MAX: Final = 15.0
+SYSLOG_RETRY_SECONDS_MAX: Final = 5.0

@@ -75,6 +75,4 @@ def instant(text: str) -> tuple[str, bool] | None:
         temporal.instant(written)
     except ValueError:
         return None
-    if day.startswith("0000"):
-        return None
     return written, written == text.strip() and (utc is not None or hours is not None)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from caretrail.errors import ConfigurationError
 from caretrail.limits import (
@@ -167,8 +167,8 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Those of uvloop are no subclasses.
+        found = self._transport = cast("asyncio.Transport", transport)
         self._peer = str((transport.get_extra_info("peername") or ("",))[0])
         syslog = self._syslog
         count = syslog.by_peer.get(self._peer, 0)
@@ -177,12 +177,12 @@ class _Connection(asyncio.Protocol):
             or len(syslog.connections) >= SYSLOG_CONNECTIONS_MAX
         ):
             syslog.intake.figures.refuse(self._kind)
-            transport.abort()
+            found.abort()
             return
         source = self._source()
         if source is None:
             syslog.refuse(self._kind, self._peer)
-            transport.abort()
+            found.abort()
             return
         syslog.by_peer[self._peer] = count + 1
         syslog.connections.add(self)

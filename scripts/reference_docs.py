@@ -19,6 +19,8 @@ from caretrail.access.roles import INTERACTIONS, ROLES
 from caretrail.api.router import ROUTES
 from caretrail.cli import commands
 from caretrail.clinic.table import ROWS
+from caretrail.dicom.table import LOST
+from caretrail.dicom.table import ROWS as MAPPING
 from caretrail.search.parameters import PARAMETERS, Type
 from caretrail.settings import (
     GATEWAY_PREFIX,
@@ -121,6 +123,18 @@ def routes() -> str:
     )
 
 
+def audit_messages() -> str:
+    """Return what of an audit message becomes what of an event, and what is lost on the way back."""
+    there = _table(
+        ("in a message", "in an event", "lost on the way back"),
+        ((row.message, _code(row.element), row.loss) for row in MAPPING),
+    )
+    lost = _table(
+        ("in an event", "in a message"), ((_code(row.element), row.reason) for row in LOST)
+    )
+    return f"### From a message to an event\n\n{there}\n\n### What an event has and a message has not\n\n{lost}"
+
+
 def bounds() -> str:
     """Return every limit with its reason, which is the comment beside it."""
     text = Path(limits.__file__).read_text(encoding="utf-8")
@@ -196,6 +210,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "search-parameters": search_parameters,
     "routes": routes,
     "clinic": clinic,
+    "audit-messages": audit_messages,
     "limits": bounds,
     "errors": failures,
     "roles": roles,

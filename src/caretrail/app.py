@@ -27,12 +27,16 @@ from caretrail.beside import in_front, with_authorization, with_clinic
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
+from caretrail.patterns.log_use import Asker
 from caretrail.publisher.checkpoint_store import beside
 from caretrail.transport.asgi import Application
 from caretrail.transport.switch import Tenants
+from caretrail.transport.syslog import Ports, Rules, Syslog
+from caretrail.transport.syslog_queue import figures
 from caretrail.verification import background
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
@@ -105,14 +109,25 @@ class Server:
                 prefix=self._prefix,
             )
             verification.start()
+            renewal, context = None, None
+            if (files := _tls_files(settings)) is not None and settings.syslog_tls_port:
+                context = tls.context(files, required=not gate.insecure)
+                renewal = tls.Renewal(context, files)
+                renewal.start()
+            syslog = _syslog(settings, log.repository, gate, auditing, context)
+            self.metrics.watch_syslog(lambda: figures(syslog.intake))
             on_request = self.metrics.on_request
             application = Application(service, on_request=on_request)
             try:
+                await syslog.start()
                 async with with_clinic(
                     application, service, settings, address=address, on_request=on_request
                 ) as both:
                     yield in_front(both, authorization)
             finally:
+                await syslog.close()
+                if renewal is not None:
+                    await renewal.close()
                 await verification.close()
                 await exports.close()
                 await gate.close()
@@ -175,11 +190,7 @@ async def serve(
 
     `on_ready` is told the address once posts are taken, and runs beside the server.
     """
-    files = (
-        tls.Files(settings.tls_cert, settings.tls_key, settings.client_ca)
-        if settings.tls_cert
-        else None
-    )
+    files = _tls_files(settings)
     context = tls.context(files) if files is not None else None
     listener = listening.listen(settings.host, settings.port)
     server = Server(settings, tenant="" if settings.tenants else None)
@@ -248,6 +259,34 @@ def _gate(
         certificates=found.certificates,
         is_revoked=authorization.is_revoked if authorization is not None else lambda _: False,
     )
+
+
+def _syslog(
+    settings: Settings,
+    repository: Repository,
+    gate: Gate,
+    auditing: Auditing | None,
+    context: ssl.SSLContext | None,
+) -> Syslog:
+    """Return what listens for syslog, by the settings."""
+
+    async def denied(peer: str) -> None:
+        if auditing is not None:
+            await auditing.refused(Asker(address=peer), "syslog", 403)
+
+    tls_port, udp_port, tcp_port = (port or None for port in settings.syslog_ports)
+    return Syslog(
+        repository,
+        Ports(settings.host, tls_port, udp_port, tcp_port),
+        rules=Rules(None if gate.insecure else gate.source, settings.organisation, denied),
+        context=context,
+    )
+
+
+def _tls_files(settings: Settings) -> tls.Files | None:
+    if not settings.tls_cert:
+        return None
+    return tls.Files(settings.tls_cert, settings.tls_key, settings.client_ca)
 
 
 def _own_tokens(authorization: AuthorizationServer | None) -> tuple[Verifier, ...]:

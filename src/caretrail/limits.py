@@ -272,3 +272,34 @@ DENIALS_PEER_MAX: Final = 10
 DENIALS_ALL_MAX: Final = 300
 DENIALS_PEERS_MAX: Final = 2_000
 DENIAL_SECONDS_WINDOW: Final = 60
+
+# An audit message names some tens of elements; of a study with all its instances some thousands.
+AUDIT_MESSAGE_ELEMENTS_MAX: Final = 20_000
+# A syslog frame: a message of the largest size, and the header before it (RFC 5424, 6).
+SYSLOG_FRAME_BYTES_MAX: Final = EVENT_BYTES_MAX + 16 * 1024
+# What may be sent at once beyond that, of which the beginning is kept.
+SYSLOG_COUNT_MAX: Final = 64 * 1024 * 1024
+# One commit of a peer's messages, and how many of them may be on their way to the disk.
+SYSLOG_BATCH_ENTRIES: Final = 500
+SYSLOG_BATCH_BYTES: Final = 4 * 1024 * 1024  # A few of the largest size.
+SYSLOG_BATCHES_AT_ONCE: Final = 4  # The store is never without one.
+# What waits of one peer, and of all: past it a stream is not read on, and a datagram is refused.
+SYSLOG_PEER_BYTES_MAX: Final = 8 * 1024 * 1024
+SYSLOG_ALL_BYTES_MAX: Final = 128 * 1024 * 1024  # As the open batch.
+assert SYSLOG_FRAME_BYTES_MAX <= SYSLOG_BATCH_BYTES <= SYSLOG_PEER_BYTES_MAX
+# What is held beside the bytes of a waiting message, about.
+SYSLOG_FRAME_BYTES_BESIDE: Final = 256
+# Connections, of one address and of all; each may hold one message that is not whole.
+SYSLOG_CONNECTIONS_PEER_MAX: Final = 32
+SYSLOG_CONNECTIONS_MAX: Final = 512  # More than a hospital has machines that keep one.
+# A message of the largest size takes a second on a slow line; who stops in its middle is gone.
+SYSLOG_FRAME_SECONDS_MAX: Final = 60.0
+SYSLOG_HANDSHAKE_SECONDS_MAX: Final = 10.0  # Of TLS, on a slow line.
+# Places in one stream where no message begins: after so many it is closed.
+SYSLOG_STRAYS_MAX: Final = 16
+# Addresses that datagrams are filed under; anybody can make up any address.
+SYSLOG_ADDRESSES_MAX: Final = 1_000
+# How long a stop waits for messages to become durable.
+SYSLOG_STOP_SECONDS_MAX: Final = 15.0
+# Between two tries while the store takes nothing.
+SYSLOG_RETRY_SECONDS_MAX: Final = 5.0

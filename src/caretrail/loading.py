@@ -1,14 +1,21 @@
-"""Reading files of events: NDJSON, one event or one Bundle in JSON or XML, or a provider's log."""
+"""Reading files of events: NDJSON, one event or one Bundle in JSON or XML, or a provider's log.
+
+An audit message of DICOM, in XML, is one event as well.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from caretrail import originals
 from caretrail.errors import Error, InvalidError, TooLargeError
 from caretrail.fhir import intake, xml
+from caretrail.fhir.intake import Form
 from caretrail.fhir.strict_json import BOM
+from caretrail.limits import EVENT_BYTES_MAX
 from caretrail.patterns.providers.reading import clean
 from caretrail.patterns.providers.table import Told, convert
 from caretrail.repository import Refused, Submission
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
 _EVENTS_AT_ONCE: Final = 500
 _FILE_BYTES_MAX: Final = 256 * 1024 * 1024  # Of a file that is not NDJSON: it is read whole.
 _LINE_BYTES_MAX: Final = 16 * 1024 * 1024  # Of a first line; a log has some KB.
+# The root, of whatever namespace: after a declaration and perhaps some comments.
+_AUDIT_MESSAGE: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?AuditMessage[\s/>]")
 _ENTRIES_MAX: Final = _FILE_BYTES_MAX  # The file's size is the bound.
 
 
@@ -36,6 +45,7 @@ class Source(NamedTuple):
     body: bytes
     xml: bool
     problem: InvalidError | None = None
+    is_audit_message: bool = False
 
 
 class Progress(NamedTuple):
@@ -61,7 +71,9 @@ def read(path: Path) -> Iterator[Source]:
     with path.open("rb") as file:
         head = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
         file.seek(0)
-        if head.startswith(b"<"):
+        if head.startswith(b"<") and _AUDIT_MESSAGE.search(head) is not None:
+            yield Source(1, _all(path), xml=True, is_audit_message=True)
+        elif head.startswith(b"<"):
             yield from _whole(xml.to_json(_all(path)), is_xml=True, original=_all(path))
         elif path.suffix in (".ndjson", ".jsonl") or b"\n{" in head:
             for number, line in enumerate(file, 1):
@@ -138,8 +150,7 @@ class Loader:
             try:
                 if source.problem is not None:
                     raise source.problem
-                found = intake.parse(source.body, xml=source.xml)
-                events.append(Submission(source.body, found.form, found.event))
+                events.append(_submission(source))
             except (InvalidError, TooLargeError) as error:
                 self.problems.append((source.number, error))
                 refused.append(Refused(source.body, error.issues()))
@@ -157,6 +168,17 @@ class Loader:
             before.refused + len(refused),
         )
         return self.progress
+
+
+def _submission(source: Source) -> Submission:
+    if not source.is_audit_message:
+        found = intake.parse(source.body, xml=source.xml)
+        return Submission(source.body, found.form, found.event)
+    if len(source.body) > EVENT_BYTES_MAX:
+        raise TooLargeError(f"an event may not be larger than {EVENT_BYTES_MAX} bytes")
+    # Only to know that it can be read: it is read again once it has its time of receipt.
+    originals.of(source.body, Form.AUDIT_MESSAGE, received_ms=0)
+    return Submission(source.body, Form.AUDIT_MESSAGE, None)
 
 
 def portions(sources: Iterator[Source], *, skip: int) -> Iterator[list[Source]]:

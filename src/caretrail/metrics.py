@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client import Metric
 
@@ -51,6 +51,7 @@ class Metrics:
         self._requests: dict[tuple[str, int], _Histogram] = {}
         self._waiting = self._size = _zero
         self._evidence: Callable[[], Mapping[str, Any]] = dict
+        self._syslog: Callable[[], Iterable[tuple[str, dict[str, float]]]] = tuple
 
     def watch(
         self,
@@ -61,6 +62,10 @@ class Metrics:
     ) -> None:
         """Read these whenever figures are asked for; `evidence` is health of signing and verifying."""
         self._waiting, self._size, self._evidence = waiting, size, evidence
+
+    def watch_syslog(self, figures: Callable[[], Iterable[tuple[str, dict[str, float]]]]) -> None:
+        """Read these, too: each by its name in `_SYSLOG`, and by transport."""
+        self._syslog = figures
 
     def on_commit(self, commit: Commit) -> None:
         """Count a commit; the committing thread calls this."""
@@ -105,6 +110,12 @@ class Metrics:
         for key, text in _EVIDENCE.items():
             if isinstance(evidence.get(key), (int, float)):
                 yield GaugeMetricFamily(f"caretrail_{key}", text, value=evidence[key])
+        for name, values in self._syslog():
+            family, text = _SYSLOG[name]
+            metric = family(f"caretrail_syslog_{name}", text, labels=("transport",))
+            for transport, value in sorted(values.items()):
+                metric.add_metric((transport,), value)
+            yield metric
 
 
 _EVIDENCE: Final = {
@@ -116,6 +127,15 @@ _EVIDENCE: Final = {
     "verified_seconds_ago": "Age of the last whole verification",
     "findings": "Findings of the last whole verification; 0 as long as the log is whole",
     "unwitnessed": "Entries that no quorum of witnesses has cosigned yet",
+}
+
+
+_SYSLOG: Final = {
+    "frames": (CounterMetricFamily, "Messages that came by syslog"),
+    "bytes": (CounterMetricFamily, "Bytes of these messages"),
+    "refused": (CounterMetricFamily, "Datagrams and connections that were not taken"),
+    "waiting_bytes": (GaugeMetricFamily, "Memory of messages that are not durable yet"),
+    "lag_seconds": (GaugeMetricFamily, "How long the oldest of these has been on its way"),
 }
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from caretrail import retrieving
+from caretrail import originals, retrieving
 from caretrail.committer import Commit, Committer, Group
 from caretrail.fhir import intake, profiles, temporal
 from caretrail.fhir.intake import Form
@@ -60,12 +60,13 @@ _STOCK_BYTES: Final = 16_384
 class Submission(NamedTuple):
     """An event to be kept: the bytes as received, what they are, and what they say.
 
-    `flags` are what was noticed about it before it came here.
+    `flags` are what was noticed about it before it came here. Without an `event` it is a syslog
+    frame or an audit message of DICOM, which is read here: it may need the time of its receipt.
     """
 
     body: bytes
     form: int
-    event: AuditEvent
+    event: AuditEvent | None
     flags: Flag = NO_FLAGS
 
 
@@ -186,6 +187,9 @@ class Repository:
     ) -> Pending:
         body, form, event, flags = submission
         received = self._now()
+        if event is None:
+            event, noticed = originals.of(body, Form(form), received_ms=received)
+            flags |= noticed
         if form != Form.JSON_R4:
             flags |= Flag.CONVERTED
         if event.meta is not None and event.meta.profile:

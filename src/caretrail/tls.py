@@ -32,10 +32,11 @@ class Files(NamedTuple):
     client_ca: Path | None = None
 
 
-def context(files: Files) -> ssl.SSLContext:
+def context(files: Files, *, required: bool = False) -> ssl.SSLContext:
     """Return what a server speaks TLS with; raise ConfigurationError for files that do not fit.
 
-    A client may show a certificate, and one that leads nowhere ends the handshake.
+    A client may show a certificate, or must where it is `required`, and one that leads nowhere
+    ends the handshake.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -43,7 +44,7 @@ def context(files: Files) -> ssl.SSLContext:
     made.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     _load(made, files)
     if files.client_ca is not None:
-        made.verify_mode = ssl.CERT_OPTIONAL
+        made.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
         # A source's own certificate may be the anchor: then it is pinned (ITI-19, direct trust).
         made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return made

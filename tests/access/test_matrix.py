@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 MAY = {
     "source": "create batch definitions",
     "auditor": "read vread history-instance search-type search-system search-compartment $stats"
-    " $original $proof $export $export-status $export-cancel $export-file $gaps $quarantine batch"
+    " $original $proof syslog-search $export $export-status $export-cancel $export-file $gaps $quarantine batch"
     " definitions log",
     "privacy-officer": "read vread history-instance search-type search-system search-compartment"
-    " $stats $original $proof $export $export-status $export-cancel $export-file $gaps $quarantine"
+    " $stats $original $proof syslog-search $export $export-status $export-cancel $export-file $gaps $quarantine"
     " batch definitions log",
     "security-officer": "read vread history-instance search-type search-system search-compartment"
     " $stats $gaps batch definitions metrics log",
     "external-auditor": "read vread history-instance search-type search-system search-compartment"
-    " $stats $original $proof batch definitions log",
+    " $stats $original $proof syslog-search batch definitions log",
     "administrator": "$gaps definitions metrics log",
     "patient": "read vread history-instance search-type search-compartment $stats batch definitions",
     "ombudsperson": "read vread history-instance search-type search-compartment $stats batch"

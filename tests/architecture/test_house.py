@@ -39,6 +39,8 @@ _KERNEL: Final[dict[str, tuple[str, ...]]] = {
     "tlog": _FOUNDATION,
     "dicom": ("fhir", *_FOUNDATION),
     "sequencer": ("search", "tlog", "fhir", *_FOUNDATION),
+    # What came in any form, of FHIR or of DICOM, as the event that it is.
+    "originals": ("search", "dicom", "fhir", *_FOUNDATION),
 }
 _ALL_KERNEL: Final = tuple(_KERNEL)
 _SHELL: Final = ("repository", "access", "metrics", "publisher", "turns")

@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caretrail.fhir.intake import Form
 from caretrail.fhir.served import served
 
 NAMES = st.from_regex(r"_?[a-z][A-Za-z]{0,8}", fullmatch=True)
@@ -23,7 +22,7 @@ META = {"versionId", "lastUpdated"}
 
 
 def serve(view: bytes) -> bytes:
-    return served(view, Form.JSON_R4, event_id="0-1", received_ms=1_700_000_000_123)
+    return served(view, event_id="0-1", received_ms=1_700_000_000_123)
 
 
 @given(

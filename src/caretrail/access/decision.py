@@ -116,6 +116,10 @@ class Gate:
             return self._holder  # Under another spelling of the scheme.
         return await self._verified(text)
 
+    def source(self, certificate: str) -> Identity | None:
+        """Return the source whose certificate this is, in PEM; None where there is no such."""
+        return self._certificates.find(certificate) if self._certificates else None
+
     async def close(self) -> None:
         """Let go of connections to issuers."""
         for one in self._verifiers:

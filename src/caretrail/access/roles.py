@@ -34,6 +34,8 @@ INTERACTIONS: Final[dict[str, Interaction]] = {
     "$stats": Interaction("s", recorded=True),
     "$original": Interaction("r", recorded=True),
     "$proof": Interaction("r", recorded=True),
+    # ITI-82: frames as they came, like `$original` of many.
+    "syslog-search": Interaction("rs", recorded=True),
     # The export says itself what left the log, once it has been made.
     "$export": Interaction("rs"),
     "$export-status": Interaction("rs"),
@@ -76,7 +78,7 @@ _LOOK: Final = frozenset(
     ["read", "vread", "history-instance", "search-type", "search-system", "search-compartment",
      "$stats", "definitions", "batch"]
 )  # fmt: skip
-_EVIDENCE: Final = frozenset(["$original", "$proof", "log"])
+_EVIDENCE: Final = frozenset(["$original", "$proof", "syslog-search", "log"])
 _EXPORT: Final = frozenset(["$export", "$export-status", "$export-cancel", "$export-file"])
 _STAFF: Final = ("user", "system")
 _READERS: Final = frozenset(

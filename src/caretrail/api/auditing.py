@@ -66,14 +66,18 @@ class Auditing:
 
     async def denied(self, request: Request, what: str, status: int) -> None:
         """Record an attempt that was refused, or count it where there were many."""
+        await self.refused(asker_of(request), what, status, request.identity.organisation)
+
+    async def refused(self, asker: Asker, what: str, status: int, organisation: str = "") -> None:
+        """Record an attempt of somebody, by whatever way, or count it where there were many."""
         await self._tell(self._denials.ended())
-        if not self._denials.count(request.peer):
+        if not self._denials.count(asker.address):
             if self._timer is None:
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(DENIAL_SECONDS_WINDOW, self._window_over)
             return
         # What is asked for at an address that may not exist is the sender's own text: it stays out.
-        await self._record(asker_of(request), Use(what, status), request.identity.organisation)
+        await self._record(asker, Use(what, status), organisation)
 
     async def close(self) -> None:
         """Record what was only counted so far."""

@@ -34,9 +34,9 @@ from caretrail.errors import (
 )
 from caretrail.fhir import intake
 from caretrail.fhir.operation_outcome import outcome_bytes
-from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
 from caretrail.limits import ISSUES_MAX
+from caretrail.originals import served
 from caretrail.repository import Refused
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ class _Work:
             )
             return {"resource": Raw(event), **found}
         if self._returns == "OperationOutcome":
+            assert submission.event is not None, "an entry was read before it was stored"
             found["response"]["outcome"] = Raw(outcome_bytes(told(stored, submission.event)))
         elif stored.flags:
             found["response"]["outcome"] = Raw(outcome_bytes(flag_warnings(stored)))

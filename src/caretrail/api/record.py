@@ -11,7 +11,7 @@ from caretrail.api.retrieve import query_of, resource
 from caretrail.errors import Issue
 from caretrail.fhir import intake, profiles
 from caretrail.fhir.operation_outcome import outcome_bytes
-from caretrail.fhir.served import served
+from caretrail.originals import served
 from caretrail.repository import Sender, Submission
 from caretrail.search.record import FLAG_CODES, NO_FLAGS, Flag
 
@@ -32,6 +32,9 @@ _FLAGS: Final = {
     Flag.CLOCK_SKEW: "`recorded` is more than a day away from the receipt",
     Flag.CONVERTED: "the event was converted to FHIR R4 JSON; the original is kept",
     Flag.OBSERVER_MISMATCH: "`source.observer` is not the one that this sender is known by",
+    Flag.UNPARSED: "there is no audit message that can be read; the original is kept",
+    Flag.DEVIANT: "the audit message breaks its standard; the original is kept",
+    Flag.TRUNCATED: "the end of the message did not come, or was cut off",
 }
 assert _FLAGS.keys() == FLAG_CODES.keys()
 _RECEIPT_APPLIED: Final = (b"preference-applied", b"caretrail-receipt")

@@ -24,8 +24,8 @@ from caretrail.api.searchset import searchset
 from caretrail.api.subset import subset
 from caretrail.errors import InvalidError, Issue, NotFoundError, ParameterError
 from caretrail.fhir.intake import Form
-from caretrail.fhir.served import served
 from caretrail.fhir.temporal import format_instant
+from caretrail.originals import served
 from caretrail.search import query as search_query
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ _MEDIA: Final = {
     Form.XML_R4: b"application/fhir+xml; fhirVersion=4.0",
     Form.JSON_R5: b"application/fhir+json; fhirVersion=5.0",
     Form.XML_R5: b"application/fhir+xml; fhirVersion=5.0",
+    Form.AUDIT_MESSAGE: b"application/xml",
+    # RFC 5424 names no media type, and a frame may have any bytes.
+    Form.SYSLOG: b"application/octet-stream",
 }
 
 

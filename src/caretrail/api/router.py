@@ -30,6 +30,7 @@ from caretrail.api import (
     retrieve,
     review,
     statistics,
+    syslog_search,
 )
 from caretrail.api.failure import FORBIDDEN, failure, refusal, unexpected
 from caretrail.api.http import (
@@ -146,6 +147,7 @@ ROUTES: Final = (
     Route("GET", f"{_EVENTS}/{{id}}/$proof", proof.proof, "$proof", fhir=False),
     Route("GET", f"{_EVENTS}/$gaps", review.gaps, "$gaps"),
     Route("GET", f"{_EVENTS}/$quarantine", review.quarantine, "$quarantine"),
+    Route("GET", f"{ROOT}/syslogsearch", syslog_search.search, "syslog-search", fhir=False),
     Route("POST", ROOT, bundle.process, "batch", body="bundle"),
     Route("GET", ROOT, retrieve.search_system, "search-system"),
     Route("POST", f"{ROOT}/_search", retrieve.search_system, "search-system", body="form"),

@@ -9,7 +9,7 @@ import msgspec
 
 from caretrail.api.subset import subset
 from caretrail.fhir.operation_outcome import outcome
-from caretrail.fhir.served import served
+from caretrail.originals import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -15,7 +15,7 @@ import msgspec
 
 from caretrail.errors import ConfigurationError
 from caretrail.exporting.columns import COLUMNS
-from caretrail.fhir.served import served
+from caretrail.originals import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

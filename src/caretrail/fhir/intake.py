@@ -26,6 +26,9 @@ class Form(enum.IntEnum):
     XML_R4 = 1
     JSON_R5 = 2
     XML_R5 = 3
+    # Those of DICOM, which `originals` reads.
+    AUDIT_MESSAGE = 4
+    SYSLOG = 5
 
 
 class Intake(NamedTuple):

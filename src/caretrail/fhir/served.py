@@ -10,7 +10,6 @@ from typing import Final
 
 import msgspec
 
-from caretrail.fhir.intake import Form, view
 from caretrail.fhir.temporal import format_instant
 
 VERSION_ID: Final = "1"
@@ -20,9 +19,9 @@ _decoder: Final = msgspec.json.Decoder(_Members)
 _encoder: Final = msgspec.json.Encoder()
 
 
-def served(body: bytes, form: int, *, event_id: str, received_ms: int) -> bytes:
-    """Return stored bytes as R4 JSON, with the id and the version that the repository gave it."""
-    members = _decoder.decode(view(body, Form(form)))
+def served(json: bytes, *, event_id: str, received_ms: int) -> bytes:
+    """Return an event's R4 JSON with the id and the version that the repository gave it."""
+    members = _decoder.decode(json)
     members.pop("resourceType", None)
     members.pop("id", None)
     sent = members.pop("meta", None)

@@ -169,7 +169,7 @@ PARAMETERS: Final = (
     SearchParameter("patient.identifier", Type.TOKEN, "pi", "AuditEvent.agent.who.where(resolve() is Patient).identifier | AuditEvent.entity.what.where(resolve() is Patient).identifier", lambda r: of.identifiers(r.event, r.patients), "Identifier of the patient (ITI-81)", is_identifier=True),
     SearchParameter("source.identifier", Type.TOKEN, "oi", "AuditEvent.source.observer.identifier", lambda r: of.identifiers(r.event, (r.event.source.observer,)), "Identifier of the recorder (ITI-81)", is_identifier=True),
     # Our own.
-    SearchParameter("flag", Type.TOKEN, "fl", "", lambda r: of.flags(r.record), "What the repository noticed: profile-unmet, key-conflict, suspected-duplicate, clock-skew, converted, observer-mismatch"),
+    SearchParameter("flag", Type.TOKEN, "fl", "", lambda r: of.flags(r.record), "What the repository noticed: profile-unmet, key-conflict, suspected-duplicate, clock-skew, converted, observer-mismatch, unparsed, deviant, truncated"),
     SearchParameter("outcome-desc", Type.STRING, "od", "AuditEvent.outcomeDesc", lambda r: (r.event.outcomeDesc,) if r.event.outcomeDesc else (), "Description of the outcome"),
     SearchParameter("purpose", Type.TOKEN, "pu", "AuditEvent.purposeOfEvent | AuditEvent.agent.purposeOfUse", lambda r: of.purposes(r.event), "Purpose of use of the event or of an agent"),
     SearchParameter("request-id", Type.TOKEN, "", "AuditEvent.entity.where(type.code = 'XrequestId').what.identifier", lambda r: of.request_ids(r.event), "X-Request-Id of the HTTP exchange (BALP)", lookup=lambda value: value.node("ei"), is_identifier=True),

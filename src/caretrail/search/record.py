@@ -21,8 +21,13 @@ class Flag(IntFlag):
     KEY_CONFLICT = 2  # Its sender used the same key for other bytes.
     SUSPECTED_DUPLICATE = 4  # Its sender sent the same bytes before, without a key of their own.
     CLOCK_SKEW = 8  # `recorded` is more than a day away from the receipt.
-    CONVERTED = 16  # It came as XML or as another release of FHIR.
+    CONVERTED = 16  # It came as XML, as another release of FHIR, or by syslog.
     OBSERVER_MISMATCH = 32  # Its `source.observer` is not who its sender is known to be.
+    UNPARSED = 64  # It came by syslog, and holds no audit message that can be read.
+    DEVIANT = (
+        128  # It is an audit message that breaks its standard: some of it was mended or left out.
+    )
+    TRUNCATED = 256  # It was longer than it may be, or its sender went away before its end.
 
     def codes(self) -> list[str]:
         """Return the codes of the flags that are set."""

@@ -225,6 +225,30 @@ class Settings:
             "help": "How many events a second each source may record; 0 is without a bound.",
         },
     )
+    syslog_tls_port: int = field(
+        default=0,
+        metadata={
+            "shown": True,
+            "help": "The port for syslog over TLS (RFC 5425), commonly 6514: senders show a"
+            " certificate of --client-ca that the identities name. 0 is off.",
+        },
+    )
+    syslog_udp_port: int = field(
+        default=0,
+        metadata={
+            "shown": True,
+            "help": "The port for syslog over UDP (RFC 5426), commonly 514: nobody proves who he"
+            " is. 0 is off.",
+        },
+    )
+    syslog_tcp_port: int = field(
+        default=0,
+        metadata={
+            "shown": True,
+            "help": "The port for syslog over TCP in clear, on 127.0.0.1 whatever the host is."
+            " 0 is off.",
+        },
+    )
     tls_cert: Path | None = field(
         default=None, metadata={"help": "The server's certificate with its chain, in PEM."}
     )
@@ -294,6 +318,16 @@ class Settings:
             raise ConfigurationError("--staff-disclosure is name, role or organisation")
         if self.source_rate < 0:
             raise ConfigurationError("--source-rate is 0 or more")
+        if not all(0 <= one <= 65_535 for one in self.syslog_ports):
+            raise ConfigurationError("the ports of syslog are numbers from 0 to 65535")
+        if self.syslog_tls_port and not self.tls_cert:
+            raise ConfigurationError("--syslog-tls-port goes with --tls-cert")
+        known = self.insecure_no_auth or (self.client_ca and self.identities)
+        if self.syslog_tls_port and not known:
+            raise ConfigurationError(
+                "--syslog-tls-port goes with --client-ca, and with --identities that name who may"
+                " send"
+            )
         if self.tls_cert is None and (self.tls_key or self.client_ca):
             raise ConfigurationError("--tls-key and --client-ca go with --tls-cert")
         if self.insecure_no_auth and (self.identities or self.token_roles):
@@ -323,6 +357,11 @@ class Settings:
                 f"a Bundle is one commit: at most {limits.COMMIT_ENTRIES_MAX} entries and"
                 f" {limits.COMMIT_BYTES_MAX} bytes"
             )
+
+    @property
+    def syslog_ports(self) -> tuple[int, int, int]:
+        """Return the ports for syslog over TLS, UDP and TCP; 0 is off."""
+        return self.syslog_tls_port, self.syslog_udp_port, self.syslog_tcp_port
 
     @property
     def folder(self) -> Path:

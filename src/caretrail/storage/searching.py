@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
+from caretrail import originals
 from caretrail.errors import Issue, TooCostlyError
 from caretrail.fhir import intake, temporal
 from caretrail.search.matches import matches
@@ -278,7 +279,7 @@ class Searcher(ABC):
             producer = self._producers[number]
         body = self.bodies.unpack(kept, event=identity)
         return Record(
-            intake.event_of(body, form),
+            originals.event_of(body, form, received_ms=received(identity)),
             str(uuid.UUID(bytes=identity)),
             entry,
             received(identity),

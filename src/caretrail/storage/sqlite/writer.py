@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
@@ -325,7 +326,7 @@ def _counters(keys: Sequence[int], found: Sequence[set[str]]) -> Iterator[tuple[
 
 
 def _record(row: say.Row) -> Record:
-    event = intake.event_of(row.body, intake.Form(row.form))
+    event = originals.event_of(row.body, intake.Form(row.form), received_ms=row.received)
     return Record(
         event, row.id, row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
         row.producer, row.organisation, row.body, row.form, row.kind,

@@ -22,7 +22,7 @@ from caretrail.access.rate import Rate
 from caretrail.api.auditing import Auditing
 from caretrail.api.router import ROOT
 from caretrail.api.service import Service
-from caretrail.beside import in_front, with_authorization, with_clinic
+from caretrail.beside import in_front, with_authorization, with_clinic, with_console
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
@@ -101,10 +101,15 @@ class Server:
             on_request = self.metrics.on_request
             application = Application(service, on_request=on_request)
             try:
-                async with with_clinic(
-                    application, service, settings, address=address, on_request=on_request
-                ) as both:
-                    yield in_front(both, authorization)
+                async with (
+                    with_clinic(
+                        application, service, settings, address=address, on_request=on_request
+                    ) as both,
+                    with_console(
+                        both, service, settings, address=address, server=authorization
+                    ) as seen,
+                ):
+                    yield in_front(seen, authorization)
             finally:
                 await verification.close()
                 await exports.close()

@@ -272,3 +272,11 @@ DENIALS_PEER_MAX: Final = 10
 DENIALS_ALL_MAX: Final = 300
 DENIALS_PEERS_MAX: Final = 2_000
 DENIAL_SECONDS_WINDOW: Final = 60
+# Browsers that are signed in to the console, or about to: 4 KB each with their tokens, 40 MB in all.
+CONSOLE_SESSIONS_MAX: Final = 10_000
+# A form of the console: the longest field is a token.
+CONSOLE_FORM_BYTES_MAX: Final = 16 * 1024
+# Facets are counted event by event; past this many events they are those of the newest ones.
+FACET_EVENTS_MAX: Final = 50_000
+# The newest events of a search, of which the console counts facets: a second counts 14,000.
+CONSOLE_FACET_EVENTS: Final = 1_000

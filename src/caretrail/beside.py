@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -157,11 +158,28 @@ async def with_console(
         service,
         idle_seconds=settings.session_idle_minutes * 60,
         relying_party=_relying_party(settings, base, server),
+        inventory=partial(_inventory, settings, server),
     )
     try:
         yield Front(inner, console.application, path=CONSOLE)
     finally:
         await console.close()
+
+
+async def _inventory(
+    settings: Settings, server: AuthorizationServer | None
+) -> dict[str, list[str]]:
+    """Return what administrators look after: people, clients, and settings that may be shown."""
+    found: dict[str, list[str]] = {}
+    if server is not None:
+        for name in ("users", "clients"):
+            found[name] = await server.change({"change": name, "by": "caretrail"})
+    found["settings"] = [
+        f"{row.name} = {getattr(settings, row.name)}"
+        for row in fields(settings)
+        if row.metadata.get("shown")
+    ]
+    return found
 
 
 def _relying_party(
@@ -199,6 +217,7 @@ def _relying_party(
             after=after,
             scope=SCOPE,
         ),
+        present=server.note_presence,
     )
 
 

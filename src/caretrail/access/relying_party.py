@@ -70,17 +70,19 @@ class RelyingParty:
         application: Any = None,
         jwks: Callable[[], dict[str, Any]] | None = None,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        present: Callable[[str], Awaitable[None]] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`after` is where a browser comes back to when it has signed out.
 
         `prepare` is awaited before the first sign-in begins: it registers the client, say.
+        `present` tells an issuer in this process that whoever holds an access token is there.
         """
         require_safe(issuer)
         self._issuer, self._client_id, self._secret = issuer, client_id, secret
         self._redirect_uri, self._after, self._audience = redirect_uri, after, audience
         self._transport = httpx.ASGITransport(application) if application is not None else None
-        self._clock, self._prepare = clock, prepare
+        self._clock, self._prepare, self._present = clock, prepare, present
         self._metadata: dict[str, Any] | None = None
         keys: Keys = HeldKeys(jwks) if jwks is not None else RemoteKeys(issuer)
         self._verifier = JwtVerifier([Issuer(issuer, (client_id,), keys, types=("jwt", ""))])
@@ -140,6 +142,11 @@ class RelyingParty:
         return found._replace(
             refresh=found.refresh or tokens.refresh, identity=found.identity or tokens.identity
         )
+
+    async def tell_presence(self, tokens: Tokens) -> None:
+        """Let the issuer know that somebody is there, so that its session does not end as idle."""
+        if self._present is not None:
+            await self._present(tokens.access)
 
     async def end_address(self, tokens: Tokens) -> str:
         """Return where a browser signs out of the issuer, "" where that is nowhere."""

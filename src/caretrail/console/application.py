@@ -16,9 +16,21 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from caretrail.api.http import decode_pairs
-from caretrail.console import browser, event, overview, rendering, search, signing
+from caretrail.console import (
+    administration,
+    browser,
+    coverage,
+    event,
+    exports,
+    integrity,
+    overview,
+    people,
+    rendering,
+    search,
+    signing,
+)
 from caretrail.console.asking import Asking, RefusedError
-from caretrail.console.desk import TWIN, Desk, PageRow
+from caretrail.console.desk import TWIN, ActionRow, Desk, PageRow
 from caretrail.console.rendering import HEADERS, ROOT, Page, message
 from caretrail.errors import Error, ForbiddenError, NotFoundError
 
@@ -30,6 +42,7 @@ if TYPE_CHECKING:
     from caretrail.access.identity import Identity
     from caretrail.access.relying_party import RelyingParty
     from caretrail.api.service import Service
+    from caretrail.console.asking import Inventory
     from caretrail.console.sessions import Session
 
 _log: Final = logging.getLogger(__name__)
@@ -39,6 +52,19 @@ PAGES: Final = (
     PageRow("overview", overview.overview, ("$stats", "search-type"), "Overview"),
     PageRow("search", search.search, ("search-type",), "Search"),
     PageRow("events/{id}", event.event, ("read",)),
+    PageRow("patients/{id}", people.patient, ("search-type",)),
+    PageRow("users", people.user, ("search-type",)),
+    PageRow("integrity", integrity.integrity, ("log",), "Integrity"),
+    PageRow("coverage", coverage.coverage, ("definitions",), "Coverage"),
+    PageRow("exports", exports.exports, ("$export", "$export-status"), "Exports"),
+    PageRow("administration", administration.administration, ("metrics",), "Administration"),
+)
+
+
+# What a form does is one row here; it answers where the browser goes then.
+ACTIONS: Final = (
+    ActionRow("exports", exports.begin, ("$export",)),
+    ActionRow("exports/cancel", exports.cancel, ("$export-cancel",)),
 )
 
 
@@ -46,9 +72,21 @@ class Console:
     """The console of one log: give `application` the requests below `/console`."""
 
     def __init__(
-        self, service: Service, *, idle_seconds: float, relying_party: RelyingParty | None = None
+        self,
+        service: Service,
+        *,
+        idle_seconds: float,
+        relying_party: RelyingParty | None = None,
+        inventory: Inventory | None = None,
     ) -> None:
-        self._desk = Desk(service, PAGES, idle_seconds=idle_seconds, relying_party=relying_party)
+        """People sign in with `relying_party`; `inventory` lists what administrators look after."""
+        self._desk = Desk(
+            service,
+            PAGES,
+            idle_seconds=idle_seconds,
+            relying_party=relying_party,
+            inventory=inventory,
+        )
         routes = [
             Route(ROOT, self._home, methods=["GET"]),
             Route(f"{ROOT}/", self._home, methods=["GET"]),
@@ -61,6 +99,10 @@ class Console:
         for row in PAGES:
             routes.append(Route(f"{ROOT}/{row.path}{TWIN}", self._page(row), methods=["GET"]))
             routes.append(Route(f"{ROOT}/{row.path}", self._page(row), methods=["GET"]))
+        for action in ACTIONS:
+            routes.append(Route(f"{ROOT}/{action.path}", self._action(action), methods=["POST"]))
+        file = f"{ROOT}/exports/{{job}}/{{file}}"
+        routes.append(Route(file, self._file, methods=["GET"]))
         original = f"{ROOT}/events/{{id}}/original"
         routes.append(Route(original, self._original, methods=["GET"]))
         routes.append(Route(f"{ROOT}/{{rest:path}}", self._nowhere))
@@ -109,9 +151,10 @@ class Console:
             host=request.headers.get("host", ""),
             pairs=decode_pairs(request.scope["query_string"].decode("latin-1")),
             captures=captures,
+            inventory=self._desk.inventory,
         )
 
-    async def _denied(self, request: Request, identity: Identity, row: PageRow) -> None:
+    async def _denied(self, request: Request, identity: Identity, row: PageRow | ActionRow) -> None:
         """Record that somebody has asked for a page that is not for him, as the API does."""
         auditing = self._desk.service.auditing
         if auditing is not None:
@@ -149,6 +192,42 @@ class Console:
             session = browser.session_of(request, self._desk)
             return self._render(request, session, identity, page)
         return browser.see(f"{ROOT}/{first.path}")
+
+    def _action(self, row: ActionRow) -> Callable[[Request], Awaitable[Response]]:
+        async def handled(request: Request) -> Response:
+            session = browser.session_of(request, self._desk)
+            identity = None
+            try:
+                identity = await self._desk.identify(session)
+                if identity is None:
+                    return _sign_in_first(request, is_twin=False)
+                form = await browser.form_of(request, self._desk, session)
+                asking = self._asking(request, session, identity)
+                if not asking.may(*row.needs):
+                    await self._denied(request, identity, row)
+                    raise ForbiddenError("your role may not do this")
+                return browser.see(await row.make(asking, form))
+            except Exception as error:
+                return self._render(request, session, identity, _problem(error))
+
+        return handled
+
+    async def _file(self, request: Request) -> Response:
+        """Hand out the file of an export to whoever began it."""
+        session = browser.session_of(request, self._desk)
+        identity = None
+        try:
+            identity = await self._desk.identify(session)
+            if identity is None:
+                return _sign_in_first(request, is_twin=False)
+            asking = self._asking(request, session, identity)
+            job, name = (quote(one, safe="") for one in request.path_params.values())
+            found = await asking.answer(f"/fhir/$export/{job}/{name}")
+        except Exception as error:
+            return self._render(request, session, identity, _problem(error))
+        headers = {**HEADERS, "content-disposition": f'attachment; filename="{name}"'}
+        headers["content-security-policy"] = "sandbox; default-src 'none'"
+        return rendering.file(found, headers)
 
     async def _original(self, request: Request) -> Response:
         """Hand out the bytes of an event as a file, whatever they are."""

@@ -6,6 +6,7 @@ token would not get, and each thing that it shows leaves its Audit Log Used even
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, urlencode
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 _EVENTS: Final = f"{ROOT}/AuditEvent"
 _JSON: Final = b"application/fhir+json"
+
+
+# What an administrator is told of: names of lists, and their lines.
+Inventory = Callable[[], Awaitable[dict[str, list[str]]]]
 
 
 class RefusedError(Error):
@@ -76,12 +81,13 @@ class Asking:
         peer: str,
         scheme: str,
         host: str,
-        pairs: Pairs = (),  # type: ignore[assignment]  # Never changed.
+        pairs: Sequence[tuple[str, str]] = (),
         captures: Sequence[str] = (),
+        inventory: Inventory | None = None,
     ) -> None:
         self.identity, self.captures = identity, tuple(captures)
         self.pairs = list(pairs)
-        self.service = routers.service
+        self.service, self.inventory = routers.service, inventory
         self._routers, self._peer, self._scheme = routers, peer, scheme
         self._headers = {b"host": host.encode("latin-1", "replace"), b"accept": _JSON}
         if bearer:
@@ -100,6 +106,28 @@ class Asking:
         router = self._routers.beside if is_beside else self._routers.recording
         request = Request("GET", path, query, self._headers, peer=self._peer)
         _, response = await router.answer(request, self._scheme, _no_body)
+        if response.status >= 400:
+            _refuse(response)
+        return response
+
+    async def order(
+        self,
+        method: str,
+        path: str,
+        pairs: Sequence[tuple[str, str]] = (),
+        **headers: str,
+    ) -> Response:
+        """Have the API do something, with parameters in a form; raises as `answer` does."""
+        body = urlencode(pairs).encode()
+
+        async def read(_: int) -> bytes:
+            return body
+
+        named = {name.encode(): value.encode() for name, value in headers.items()}
+        form = {b"content-type": b"application/x-www-form-urlencoded"} if pairs else {}
+        everything = {**self._headers, **named, **form}
+        request = Request(method, path, "", everything, peer=self._peer)
+        _, response = await self._routers.recording.answer(request, self._scheme, read)
         if response.status >= 400:
             _refuse(response)
         return response

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from caretrail.console.sessions import Session
 
 _FORM: Final = "application/x-www-form-urlencoded"
+# The header of a request that no person has made: a table that follows the log.
+LIVE: Final = "x-live"
 _FIELDS_MAX: Final = 64
 # A browser lets no other host and no plain page set the first one (RFC 6265bis, 4.1.3.2).
 _COOKIE_ENCRYPTED: Final = "__Host-caretrail-console"
@@ -31,7 +33,8 @@ _GOALS: Final = f"{ROOT}/"
 
 def session_of(request: Request, desk: Desk) -> Session | None:
     """Return the session of a browser, None where it has none."""
-    return desk.sessions.find(request.cookies.get(_cookie_name(request, desk), ""))
+    cookie = request.cookies.get(_cookie_name(request, desk), "")
+    return desk.sessions.find(cookie, is_present=LIVE not in request.headers)
 
 
 def with_cookie(response: Response, cookie: str, request: Request, desk: Desk) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caretrail.access.identity import ANONYMOUS, Identity
@@ -16,11 +16,15 @@ from caretrail.errors import UnauthenticatedError
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from caretrail.access.relying_party import RelyingParty
+    from caretrail.access.relying_party import RelyingParty, Tokens
     from caretrail.api.service import Service
+    from caretrail.console.asking import Inventory
     from caretrail.console.sessions import Session
 
 TWIN: Final = ".json"
+
+# How often an issuer is told that somebody is still there.
+_PRESENCE_SECONDS: Final = 30
 
 Maker = Callable[[Asking], Awaitable[Page]]
 
@@ -41,6 +45,14 @@ class PageRow(NamedTuple):
         return all(identity.grants.get(one) is not None for one in self.needs)
 
 
+class ActionRow(NamedTuple):
+    """What a form does: `make` does it and returns where the browser goes then."""
+
+    path: str
+    make: Callable[[Asking, Mapping[str, str]], Awaitable[str]]
+    needs: tuple[str, ...]
+
+
 class Desk:
     """The console's own state; `pages` is the table of `application`."""
 
@@ -51,7 +63,9 @@ class Desk:
         *,
         idle_seconds: float,
         relying_party: RelyingParty | None = None,
+        inventory: Inventory | None = None,
     ) -> None:
+        self.inventory = inventory
         self.service, self.pages, self.relying_party = service, pages, relying_party
         self.routers = Routers(service)
         self.sessions = Sessions(idle_seconds=idle_seconds)
@@ -64,14 +78,22 @@ class Desk:
         if session is None or not session.is_signed_in:
             return None
         try:
-            if session.tokens is not None and session.tokens.is_due(time.time()):
-                assert self.relying_party is not None
-                session.tokens = await self.relying_party.renewed(session.tokens)
-                session.bearer = session.tokens.access
+            if session.tokens is not None:
+                await self._keep(session, session.tokens)
             return await gate.identify({b"authorization": b"Bearer " + session.bearer.encode()})
         except UnauthenticatedError:
             self.sessions.end(session)
             return None
+
+    async def _keep(self, session: Session, tokens: Tokens) -> None:
+        """Exchange tokens that are about to end, and let the issuer know that somebody is there."""
+        assert self.relying_party is not None
+        if session.seen - session.told > _PRESENCE_SECONDS:
+            session.told = session.seen
+            await self.relying_party.tell_presence(tokens)
+        if tokens.is_due(time.time()):
+            session.tokens = await self.relying_party.renewed(tokens)
+            session.bearer = session.tokens.access
 
     def home(self, identity: Identity) -> PageRow | None:
         """Return the first page that somebody sees."""

@@ -58,6 +58,13 @@ class Period(NamedTuple):
             return "hour"
         return "day" if length <= timedelta(days=_DAYS_DAYS_MAX) else "month"
 
+    def before(self, now: int) -> Period | None:
+        """Return as long a time before this one, None before all time; `now` in milliseconds."""
+        if self.start is None:
+            return None
+        end = self.end or datetime.fromtimestamp(now // 1000, UTC)
+        return Period(self.start - (end - self.start), self.start, "", self.zone)
+
     @property
     def address(self) -> dict[str, str]:
         """Return the parameters of a page's address that say it."""

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
 from caretrail.console import words
 from caretrail.console.period import local
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from caretrail.api.http import Response as ApiResponse
 
 ROOT: Final = "/console"
 _FOLDER: Final = Path(__file__).parent
@@ -31,6 +33,7 @@ _POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; frame-ancestors 'none'; form-action 'self'"
 )
+_PIECE_BYTES: Final = 256 * 1024
 _STATIC: Final = {
     "style.css": "text/css",
     "console.js": "text/javascript",
@@ -110,6 +113,20 @@ def twin(page: Page) -> Response:
 def message(heading: str, text: str, *, status: int = 200) -> Page:
     """Return a page that says one thing."""
     return Page("message", heading, {"text": text}, status)
+
+
+def file(found: ApiResponse, headers: Mapping[str, str]) -> Response:
+    """Return an open file piece by piece; it is closed in the end."""
+    opened = found.file
+    if opened is None:
+        return Response(found.body, 200, dict(headers), media_type=found.media.decode())
+
+    def pieces() -> Iterator[bytes]:
+        with opened:
+            while piece := opened.read(_PIECE_BYTES):
+                yield piece
+
+    return StreamingResponse(pieces(), 200, dict(headers), media_type=found.media.decode())
 
 
 def static(name: str) -> Response | None:

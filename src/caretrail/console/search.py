@@ -60,6 +60,7 @@ async def search(asking: Asking) -> Page:
         "count": count,
         "counts": list(_COUNTS),
         "fields": bar.fields(),
+        "may_export": asking.may("$export", "$export-status"),
         "state": {key: value for key, value in state.items() if key != "q"},
         **_results(found, counts, state, sort, count),
     }

@@ -30,7 +30,7 @@ class Session:
     """A browser. `bearer` is the token with which it asks the API, "" where nobody is signed in.
 
     `tokens` are what the issuer gave, None for the folder's own token. `begun` is a sign-in that
-    is under way, `goal` where the browser wanted to go.
+    is under way, `told` when the issuer was told of somebody's presence, `goal` where the browser wanted to go.
     """
 
     key: str
@@ -39,6 +39,7 @@ class Session:
     bearer: str = ""
     tokens: Tokens | None = None
     begun: Begun | None = None
+    told: float = 0.0
     goal: str = ""
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
@@ -59,15 +60,19 @@ class Sessions:
         self._idle, self._clock = idle_seconds, clock
         self._held: dict[str, Session] = {}
 
-    def find(self, cookie: str) -> Session | None:
-        """Return the session of a cookie, and note that somebody is there; None for one that is over."""
+    def find(self, cookie: str, *, is_present: bool = True) -> Session | None:
+        """Return the session of a cookie; None for one that is over.
+
+        Somebody `is_present` who asks by himself: what a page asks for again and again is nobody.
+        """
         session = self._held.get(_key(cookie)) if cookie else None
         if session is None:
             return None
         if self._is_over(session):
             self.end(session)
             return None
-        session.seen = self._clock()
+        if is_present:
+            session.seen = self._clock()
         return session
 
     def begin(self, *, goal: str = "") -> tuple[Session, str]:

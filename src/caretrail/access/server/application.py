@@ -258,6 +258,17 @@ class AuthorizationServer:
         change = {"change": "keep-client", "by": _ITSELF, **wanted}
         await self._store.run(lambda act: administration.make(act, self._desk, change))
 
+    async def note_presence(self, token: str) -> None:
+        """Note that the person of an access token is there: the session does not end as idle."""
+
+        def work(act: Act) -> None:
+            found = tokens.look(act, self._desk, token)
+            consent = found.consent if found is not None and not found.is_revoked() else None
+            if consent is not None and consent.session is not None:
+                sessions.touch_by(act, consent.session)
+
+        await self._store.run(work)
+
     async def change(self, asked: administration.Change) -> list[str]:
         """Make a change; return what to say of it. Raises Error."""
         return await self._store.run(lambda act: administration.make(act, self._desk, asked))

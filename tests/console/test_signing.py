@@ -12,6 +12,8 @@ from tests.console.place import csrf_of
 if TYPE_CHECKING:
     from tests.console.place import House
 
+pytestmark = pytest.mark.xdist_group("console")
+
 PAGES = ("overview", "search", "events/x", "no-such-page")
 
 
@@ -30,6 +32,8 @@ def test_the_token_of_the_folder_signs_in_and_is_not_kept_by_the_browser(house: 
     with house.signed_in() as browser:
         assert browser.get("/console/overview").status_code == 200
         assert house.token() not in str(browser.cookies.jar)
+        (login, *_) = house.events("subtype=110122&_sort=-_lastUpdated&_count=200")
+        assert "a bearer token" in str(login)
 
 
 def test_a_wrong_token_is_refused_and_recorded(house: House) -> None:
@@ -80,7 +84,7 @@ def test_an_administrator_sees_no_event(house: House) -> None:
 def test_a_patient_sees_his_own_events_and_no_others(house: House) -> None:
     """IDOR: the id of another patient's event is good for nothing (T-20)."""
     with house.signed_in("pat", way="patient") as browser:
-        found = browser.get("/console/search.json?range=all&q=type:rest").json()
+        found = browser.get("/console/search.json?from=2026-11-01&to=2026-11-03").json()
         assert found["total"] == 60
         assert {one["name"] for row in found["events"] for one in row["patients"]} == {"Patient/p1"}
         mine, others = house.ids[0], house.ids[1]

@@ -29,10 +29,11 @@ ALIASES: Final = {
     "request": "request-id",
     "received": "_lastUpdated",
 }
-# A word, or one of these with a value that may be quoted.
+# A field before its value, which may be quoted; a modifier only where FHIR's own sign follows, since
+# systems of codes have colons, too.
 _TOKEN: Final = re.compile(
-    r"(?P<minus>-)?(?:(?P<name>[A-Za-z_][A-Za-z_.-]*)(?P<modifier>:[A-Za-z-]+)?(?P<mark>[:=]))?"
-    r'(?P<value>"(?:[^"\\]|\\.)*"|[^\s"]\S*|)'
+    r"(?P<minus>-)?(?P<name>[A-Za-z_][A-Za-z_.-]*)"
+    r"(?:(?P<modifier>:(?:not|missing|text|exact|contains|above|below|identifier|of-type))?=|:)"
 )
 _SCHEMES: Final = ("http", "https", "urn")
 
@@ -68,14 +69,14 @@ def _pieces(text: str) -> list[str]:
 
 def _parameter(piece: str) -> tuple[str, str] | None:
     found = _TOKEN.match(piece)
-    if found is None or found["name"] is None or found["name"] in _SCHEMES:
+    if found is None or found["name"] in _SCHEMES:
         return None
     name = ALIASES.get(found["name"], found["name"])
     if name not in BY_CODE:
-        if found["mark"] == ":" and found["modifier"] is None:
+        if found[0].endswith(":"):
             return None  # A word with a colon in it.
         raise InvalidError(f"there is no field `{found['name']}`: the list of the bar has them all")
-    value = _bare(piece[found.start("value") :])
+    value = _bare(piece[found.end() :])
     if not value:
         raise InvalidError(f"`{found['name']}` needs a value")
     modifier = found["modifier"] or ""

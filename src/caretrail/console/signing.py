@@ -10,13 +10,18 @@ from caretrail.api.http import NOBODY
 from caretrail.console import browser, rendering
 from caretrail.console.rendering import ROOT, Page
 from caretrail.errors import NotFoundError, UnauthenticatedError
+from caretrail.patterns import security
+from caretrail.patterns.observation import Machine, Observation, User, identified
+from caretrail.patterns.own import ORIGIN_SYSTEM
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from caretrail.access.identity import Identity
     from caretrail.console.desk import Desk
     from caretrail.console.sessions import Session
+    from caretrail.patterns.observation import Json
 
 Handler = Callable[["Request", "Desk"], Awaitable["Response"]]
 
@@ -64,13 +69,16 @@ async def with_token(request: Request, desk: Desk) -> Response:
     try:
         if not bearer.isascii() or not bearer.isprintable():
             raise UnauthenticatedError("the credential is not known here")
-        await desk.service.gate.identify({b"authorization": b"Bearer " + bearer.encode()})
+        identity = await desk.service.gate.identify(
+            {b"authorization": b"Bearer " + bearer.encode()}
+        )
     except UnauthenticatedError:
         auditing = desk.service.auditing
         if auditing is not None:
             await auditing.denied(browser.as_api(request, NOBODY), "console", 401)
         problem = "This token is not good here."
         return _page(request, desk, session, problem=problem, status=401)
+    await _tell(request, desk, identity, security.login)
     goal = session.goal
     _, cookie = desk.sessions.rise(session, bearer=bearer)
     return browser.with_cookie(browser.see(goal or _HOME), cookie, request, desk)
@@ -109,11 +117,39 @@ async def sign_out(request: Request, desk: Desk) -> Response:
     session = browser.session_of(request, desk)
     await browser.form_of(request, desk, session)
     assert session is not None
+    identity = await desk.identify(session)
+    if identity is not None and session.tokens is None:
+        await _tell(request, desk, identity, security.logout)
     desk.sessions.end(session)
     party, address = desk.relying_party, f"{ROOT}/sign-in"
     if party is not None and session.tokens is not None:
         address = await party.end_address(session.tokens) or address
     return browser.with_cookie(browser.see(address), "", request, desk)
+
+
+async def _tell(
+    request: Request, desk: Desk, identity: Identity, what: Callable[[Observation], Json]
+) -> None:
+    """Record a sign-in or a sign-out by token, before it takes effect; an issuer tells its own."""
+    repository = desk.service.repository
+    log = repository.speaking()
+    server = Machine(
+        who=identified(log.origin, system=ORIGIN_SYSTEM),
+        address=f"{browser.origin_of(request, desk)}{ROOT}",
+        address_type="5",
+    )
+    observed = Observation(
+        recorded=log.recorded,
+        client=Machine(who=identified("caretrail-console"), address=browser.address_of(request)),
+        server=server,
+        user=User(
+            who=identified(identity.subject or identity.producer, system=identity.issuer or None),
+            name=identity.name or None,
+        ),
+        outcome_text="a bearer token",
+    )
+    if desk.service.auditing is not None:
+        await repository.record_own(what(observed), organisation=identity.organisation)
 
 
 # An address is one row here: where, by which method, and what answers.

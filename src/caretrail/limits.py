@@ -279,4 +279,4 @@ CONSOLE_FORM_BYTES_MAX: Final = 16 * 1024
 # Facets are counted event by event; past this many events they are those of the newest ones.
 FACET_EVENTS_MAX: Final = 50_000
 # The newest events of a search, of which the console counts facets: a second counts 14,000.
-CONSOLE_FACET_EVENTS: Final = 1_000
+CONSOLE_FACET_EVENTS: Final = 500

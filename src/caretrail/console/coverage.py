@@ -28,6 +28,7 @@ async def coverage(asking: Asking) -> Page:
     data = {
         "range": stretch.name,
         "period": stretch.address,
+        "facet_events": CONSOLE_FACET_EVENTS,
         "columns": _TABLE["columns"],
         "rows": _TABLE["rows"],
         **await _conformance(asking, stretch),

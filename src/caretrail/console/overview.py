@@ -20,6 +20,8 @@ _EMERGENCY: Final = ("purpose", ",".join(sorted(words.EMERGENCY)))
 _SHOWN: Final = 8
 # A source that was heard before and is silent for longer is called quiet.
 _QUIET_SECONDS: Final = 24 * 3600
+# The newest events, and the newest of some days ago, tell which sources there are.
+_SOURCE_EVENTS: Final = CONSOLE_FACET_EVENTS // 2
 _SOURCES: Final = ("source", "source.identifier")
 
 
@@ -28,9 +30,7 @@ async def overview(asking: Asking) -> Page:
     stretch = period.read(asking, default="30d")
     dated = stretch.pairs
     by = [code for code in _SOURCES if _may_count(asking, code)]
-    counts = await asking.stats(
-        dated, by=by, interval=stretch.interval, newest=CONSOLE_FACET_EVENTS
-    )
+    counts = await asking.stats(dated, by=by, interval=stretch.interval, newest=_SOURCE_EVENTS)
     failed = await asking.stats(
         [_FAILED, *dated],
         by=["outcome", "type", "subtype"],
@@ -53,6 +53,8 @@ async def overview(asking: Asking) -> Page:
         "recent": await _recent(asking),
         "histogram": histogram,
         "failed_total": failed.total,
+        "failed_estimated": failed.estimated,
+        "facet_events": CONSOLE_FACET_EVENTS,
         "failed": _failures(failed.facets),
         "broken_total": broken_total.total,
         "broken": [row.line(one) for one in broken.events],
@@ -120,7 +122,7 @@ async def _sources(
     early = await asking.stats(
         [*dated, ("date", f"lt{_days_ago(asking, 3)}")],
         by=list(facets),
-        newest=CONSOLE_FACET_EVENTS,
+        newest=_SOURCE_EVENTS,
         is_beside=True,
     )
     names |= {(code, one["value"]) for code in early.facets for one in early.facets[code]}

@@ -1,4 +1,4 @@
-"""Write docs/reference/coverage.md: which events every interaction leaves, however it ends.
+"""Write docs/reference/coverage.md, and the console's table of the same: which events every interaction leaves, however it ends.
 
 The page is made by letting every interaction end in every way and looking at the events; a test
 compares the page, and another one says independently what has to be in it.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from caretrail.patterns.observation import Json
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "reference" / "coverage.md"
+TABLE: Final = Path(__file__).parents[1] / "src" / "caretrail" / "console" / "coverage.json"
 _BEGIN: Final = "<!-- Made by scripts/coverage_docs.py -->\n\n"
 SERVER: Final = Machine(
     who=reference("Device/fhir-server"), address="https://fhir.example.org/r4", address_type="5"
@@ -296,5 +297,16 @@ def page() -> str:
     return f"{head}{_BEGIN}{table}\n"
 
 
+def table() -> str:
+    """Return the same as JSON."""
+    columns = ["ok", *ENDINGS]
+    rows = [
+        {"interaction": name, "cells": [cell(name, one).split("<br>") for one in columns]}
+        for name in EXAMPLES
+    ]
+    return json.dumps({"columns": columns, "rows": rows}, indent=0) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    TABLE.write_text(table(), encoding="utf-8")

@@ -23,7 +23,7 @@ from caretrail.access.rate import Rate
 from caretrail.api.auditing import Auditing
 from caretrail.api.router import ROOT
 from caretrail.api.service import Service
-from caretrail.beside import in_front, with_authorization, with_clinic
+from caretrail.beside import in_front, with_authorization, with_clinic, with_console
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
 from caretrail.patterns import own
@@ -120,10 +120,15 @@ class Server:
             application = Application(service, on_request=on_request)
             try:
                 await syslog.start()
-                async with with_clinic(
-                    application, service, settings, address=address, on_request=on_request
-                ) as both:
-                    yield in_front(both, authorization)
+                async with (
+                    with_clinic(
+                        application, service, settings, address=address, on_request=on_request
+                    ) as both,
+                    with_console(
+                        both, service, settings, address=address, server=authorization
+                    ) as seen,
+                ):
+                    yield in_front(seen, authorization)
             finally:
                 await syslog.close()
                 if renewal is not None:
@@ -177,6 +182,10 @@ def of_tenant(settings: Settings, name: str, *, checkpoint_store: Path) -> Setti
         worm_folder=worm / name if worm is not None else None,
         authorization_server=False,
         clinic=False,
+        console=False,
+        syslog_tls_port=0,
+        syslog_udp_port=0,
+        syslog_tcp_port=0,
         tenants="",
     )
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from caretrail.access.server.desk import ROOT as AUTHORIZATION
 from caretrail.access.server.desk import Rules, base_of
 from caretrail.api.router import ROOT
 from caretrail.capture.middleware import AuditMiddleware, about, bearer
 from caretrail.capture.recorder import Recorder, fhir_server
+from caretrail.config import content
 from caretrail.errors import ConfigurationError
 from caretrail.fhir import intake
 from caretrail.patterns.observation import identified
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caretrail.access.decision import Gate
+    from caretrail.access.relying_party import RelyingParty
     from caretrail.access.server.application import AuthorizationServer
     from caretrail.api.service import Service
     from caretrail.capture.middleware import Message, Receive, Scope, Send
@@ -36,6 +40,11 @@ if TYPE_CHECKING:
 
 _log: Final = logging.getLogger(__name__)
 
+CONSOLE: Final = "/console"
+# What the console may ask people for: whatever of it their roles do not see, they do not get.
+SCOPE: Final = (
+    "openid profile fhirUser online_access launch/patient user/AuditEvent.rs patient/AuditEvent.rs"
+)
 # As whose the events of the clinic are filed.
 _CLINIC: Final = Sender("caretrail:clinic")
 
@@ -122,7 +131,94 @@ def in_front(inner: App, server: AuthorizationServer | None) -> App:
     """Let the authorization server answer at its addresses."""
     if server is None:
         return inner
-    return Front(inner, server.application, others=server.others)
+    return Front(inner, server.application, path=AUTHORIZATION, others=server.others)
+
+
+@asynccontextmanager
+async def with_console(
+    inner: App,
+    service: Service,
+    settings: Settings,
+    *,
+    address: str,
+    server: AuthorizationServer | None,
+) -> AsyncIterator[App]:
+    """Put the console at `/console`, if that is set; people sign in at `server` or elsewhere.
+
+    `address` is where this server listens.
+    """
+    if not settings.console:
+        yield inner
+        return
+    # What makes its pages takes a while to load.
+    from caretrail.console.application import Console
+
+    base = settings.public_url.rstrip("/") or address
+    console = Console(
+        service,
+        idle_seconds=settings.session_idle_minutes * 60,
+        relying_party=_relying_party(settings, base, server),
+        inventory=partial(_inventory, settings, server),
+    )
+    try:
+        yield Front(inner, console.application, path=CONSOLE)
+    finally:
+        await console.close()
+
+
+async def _inventory(
+    settings: Settings, server: AuthorizationServer | None
+) -> dict[str, list[str]]:
+    """Return what administrators look after: people, clients, and settings that may be shown."""
+    found: dict[str, list[str]] = {}
+    if server is not None:
+        for name in ("users", "clients"):
+            found[name] = await server.change({"change": name, "by": "caretrail"})
+    found["settings"] = [
+        f"{row.name} = {getattr(settings, row.name)}"
+        for row in fields(settings)
+        if row.metadata.get("shown")
+    ]
+    return found
+
+
+def _relying_party(
+    settings: Settings, base: str, server: AuthorizationServer | None
+) -> RelyingParty | None:
+    """Return the console as a client of whoever signs people in, None where nobody does."""
+    if not settings.console_issuer and server is None:
+        return None
+    from caretrail.access.relying_party import RelyingParty
+
+    redirect_uri, after = f"{base}{CONSOLE}/callback", f"{base}{CONSOLE}/sign-in"
+    if settings.console_issuer:
+        path = settings.console_client_secret_file
+        return RelyingParty(
+            settings.console_issuer,
+            settings.console_client,
+            redirect_uri=redirect_uri,
+            after=after,
+            audience=f"{base}{ROOT}",
+            secret=content(path).decode("utf-8", "replace").strip() if path is not None else "",
+        )
+    assert server is not None
+    return RelyingParty(
+        server.rules.issuer,
+        settings.console_client,
+        redirect_uri=redirect_uri,
+        after=after,
+        audience=server.rules.audience,
+        application=server.application,
+        jwks=server.jwks,
+        prepare=partial(
+            server.register_console,
+            settings.console_client,
+            redirect_uri=redirect_uri,
+            after=after,
+            scope=SCOPE,
+        ),
+        present=server.note_presence,
+    )
 
 
 @asynccontextmanager

@@ -303,3 +303,11 @@ SYSLOG_ADDRESSES_MAX: Final = 1_000
 SYSLOG_STOP_SECONDS_MAX: Final = 15.0
 # Between two tries while the store takes nothing.
 SYSLOG_RETRY_SECONDS_MAX: Final = 5.0
+# Browsers that are signed in to the console, or about to: 4 KB each with their tokens, 40 MB in all.
+CONSOLE_SESSIONS_MAX: Final = 10_000
+# A form of the console: the longest field is a token.
+CONSOLE_FORM_BYTES_MAX: Final = 16 * 1024
+# Facets are counted event by event; past this many events they are those of the newest ones.
+FACET_EVENTS_MAX: Final = 50_000
+# The newest events of a search, of which the console counts facets: a second counts 14,000.
+CONSOLE_FACET_EVENTS: Final = 500

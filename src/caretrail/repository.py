@@ -20,7 +20,12 @@ from caretrail import originals, retrieving
 from caretrail.committer import Commit, Committer, Group
 from caretrail.fhir import intake, profiles, temporal
 from caretrail.fhir.intake import Form
-from caretrail.limits import EVENT_BYTES_REMEMBERED, SEARCH_COUNT_MAX, SEARCH_SECONDS_MAX
+from caretrail.limits import (
+    EVENT_BYTES_REMEMBERED,
+    FACET_EVENTS_MAX,
+    SEARCH_COUNT_MAX,
+    SEARCH_SECONDS_MAX,
+)
 from caretrail.patterns.own import Log
 from caretrail.retrieving import Page, SecondsLeft
 from caretrail.search.order import Order
@@ -247,10 +252,19 @@ class Repository:
         """Return the events that `_include` and `_revinclude` add to a page."""
         return await self.look(lambda reads: retrieving.included(reads, query, records))
 
-    async def stats(self, query: Query, by: Sequence[str], interval: str | None) -> Stats:
-        """Count the events that fit, by values of parameters and by time."""
+    async def stats(
+        self,
+        query: Query,
+        by: Sequence[str],
+        interval: str | None,
+        *,
+        newest: int = FACET_EVENTS_MAX,
+    ) -> Stats:
+        """Count the events that fit, by values of parameters (of the `newest`) and by time."""
         deadline = SecondsLeft(SEARCH_SECONDS_MAX)
-        return await self.look(lambda reads: statistics(reads, query, by, interval, deadline))
+        return await self.look(
+            lambda reads: statistics(reads, query, by, interval, deadline, newest=newest)
+        )
 
     # What operations and exports ask for.
 

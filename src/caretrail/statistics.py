@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.errors import ParameterError, TooCostlyError
 from caretrail.fhir import temporal
+from caretrail.limits import FACET_EVENTS_MAX
 from caretrail.search.elements import Facts
 from caretrail.search.order import NEWEST_FIRST, Order
 from caretrail.search.parameters import BY_CODE, Type
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 # More columns than a screen has are no histogram.
 BUCKETS_MAX: Final = 2_000
 FACET_VALUES_MAX: Final = 50
-# Facets are counted event by event; past this many events they are those of the first ones.
-_FACET_EVENTS_MAX: Final = 50_000
 INTERVALS: Final = ("hour", "day", "month", "year")
 
 
@@ -51,9 +50,18 @@ class Stats(NamedTuple):
 
 
 def statistics(
-    reads: Reads, query: Query, by: Sequence[str], interval: str | None, deadline: Deadline
+    reads: Reads,
+    query: Query,
+    by: Sequence[str],
+    interval: str | None,
+    deadline: Deadline,
+    *,
+    newest: int = FACET_EVENTS_MAX,
 ) -> Stats:
-    """Count the events that fit `query`; raise ParameterError or TooCostlyError."""
+    """Count the events that fit `query`; raise ParameterError or TooCostlyError.
+
+    Facets are counted of so many of the `newest` ones.
+    """
     parameters = [_parameter(code) for code in by]
     if interval is not None and interval not in INTERVALS:
         raise ParameterError(f"`_interval` is one of {', '.join(INTERVALS)}")
@@ -63,7 +71,7 @@ def statistics(
         span = _span(reads, query, size, deadline) if interval and total else None
         bounds = _bounds(span, plan, interval) if interval and span else []
         counts = reads.histogram(plan, bounds, until=size, deadline=deadline) if bounds else []
-        facets, whole = _facets(reads, plan, parameters, size, deadline)
+        facets, whole = _facets(reads, plan, parameters, size, deadline, newest)
     return Stats(total, not whole, list(zip(bounds, counts, strict=False)), facets)
 
 
@@ -135,6 +143,7 @@ def _facets(
     parameters: Sequence[SearchParameter],
     size: int,
     deadline: Deadline,
+    newest: int,
 ) -> tuple[dict[str, list[Value]], bool]:
     """Count the values of each parameter, and tell whether all events were looked at."""
     if not parameters:
@@ -146,10 +155,10 @@ def _facets(
         Order(NEWEST_FIRST),
         after=None,
         until=size,
-        limit=_FACET_EVENTS_MAX + 1,
+        limit=newest + 1,
         deadline=deadline,
     )
-    for record in found[:_FACET_EVENTS_MAX]:
+    for record in found[:newest]:
         facts = Facts(record)
         for n, parameter in enumerate(parameters):
             values = {_value(parameter, one): one for one in parameter.values(facts)}
@@ -164,7 +173,7 @@ def _facets(
         ]
         for n, parameter in enumerate(parameters)
     }
-    return facets, len(found) <= _FACET_EVENTS_MAX
+    return facets, len(found) <= newest
 
 
 def _value(parameter: SearchParameter, element: Any) -> str:

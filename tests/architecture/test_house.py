@@ -101,7 +101,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
     "gateway": ("capture", "config", "settings", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
-    "beside": ("clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
+    "beside": ("console", "clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
     "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
     "commands": ("os_account", "moving", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),

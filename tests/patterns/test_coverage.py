@@ -145,3 +145,8 @@ def test_a_failure_says_what_failed_and_never_what_the_server_told_of_it() -> No
         "type": {"system": "http://hl7.org/fhir/resource-types", "code": "OperationOutcome"},
         "detail": [{"type": "issue", "valueString": "error/processing"}],
     }
+
+
+def test_the_console_shows_the_same_table() -> None:
+    made = coverage_docs.TABLE.read_text(encoding="utf-8")
+    assert coverage_docs.table() == made, "run: .venv/bin/python scripts/coverage_docs.py"

@@ -190,6 +190,7 @@ OPERATIONS: Final = (
         (
             Parameter("_by", "in", 0, "*", "string", "Codes of search parameters, comma separated"),
             Parameter("_interval", "in", 0, "1", "code", "hour, day, month or year"),
+            Parameter("_newest", "in", 0, "1", "integer", "Facets of so many newest events only"),
             Parameter("total", "out", 0, "1", "integer", "How many events fit"),
             Parameter(
                 "estimated",

@@ -10,6 +10,7 @@ from caretrail.api import negotiation
 from caretrail.api.http import Request, Response
 from caretrail.errors import Issue, ParameterError
 from caretrail.fhir.temporal import format_instant
+from caretrail.limits import FACET_EVENTS_MAX
 from caretrail.search import query as search_query
 
 if TYPE_CHECKING:
@@ -29,12 +30,13 @@ async def stats(request: Request, service: Service) -> Response:
     pairs = request.pairs()
     by = _by(pairs)
     interval = next((value for name, value in pairs if name == "_interval"), None)
-    wanted = [pair for pair in pairs if pair[0] not in ("_by", "_interval")]
+    newest = _newest(next((value for name, value in pairs if name == "_newest"), ""))
+    wanted = [pair for pair in pairs if pair[0] not in ("_by", "_interval", "_newest")]
     strict = negotiation.preference(request).strict
     parsed = search_query.parse(wanted, strict=strict, base=request.base, now=service.now())
     query = request.view.over(parsed)
     request.view.check(by)
-    found = await service.repository.stats(query, by, interval)
+    found = await service.repository.stats(query, by, interval, newest=newest)
     rows = found.total or 0
     return Response(200, msgspec.json.encode(_parameters(found, interval)), rows=rows)
 
@@ -45,6 +47,15 @@ def _by(pairs: Pairs) -> tuple[str, ...]:
     if len(codes) > BY_MAX:
         raise ParameterError((Issue("too-costly", f"_by takes {BY_MAX} parameters", "_by"),))
     return codes
+
+
+def _newest(text: str) -> int:
+    if not text:
+        return FACET_EVENTS_MAX
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= FACET_EVENTS_MAX):
+        problem = f"_newest is a number from 1 to {FACET_EVENTS_MAX}"
+        raise ParameterError((Issue("value", problem, "_newest"),))
+    return int(text[:9])
 
 
 def _parameters(found: Stats, interval: str | None) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Hospital:
             f"  curl -H 'Authorization: Bearer {server.secret}'"
             f" '{address}/fhir/AuditEvent?outcome=4,8,12&_count=3&_pretty=true'"
         )
+        if server.settings.console:
+            say(f"The console: {address}/console")
+            say(f"  Sign in with the token; it is in {folder / 'token'}, and in the line above.")
         marker = folder / "incidents.json"
         if marker.exists():
             say(f"The hospital is in {folder} already; its incidents are in {marker}.")

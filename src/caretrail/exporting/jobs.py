@@ -141,6 +141,10 @@ class Exports:
             raise NotFoundError("there is no such export: it was deleted, it expired, or never was")
         return job
 
+    def of(self, owner: str) -> list[Job]:
+        """Return the jobs that somebody began, the newest first."""
+        return [job for job in reversed(self._jobs.values()) if job.wanted.owner == owner]
+
     async def remove(self, job: Job) -> None:
         """Cancel a job if it still runs, and remove its files."""
         self._jobs.pop(job.id, None)

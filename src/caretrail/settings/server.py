@@ -196,6 +196,25 @@ class Settings:
             " `caretrail approve`.",
         },
     )
+    console: bool = field(
+        default=True, metadata={"shown": True, "help": "Give people the web console, at /console."}
+    )
+    console_issuer: str = field(
+        default="",
+        metadata={
+            "shown": True,
+            "help": "The OpenID Connect issuer at which people sign in to the console (default: the"
+            " authorization server in this process).",
+        },
+    )
+    console_client: str = field(
+        default="caretrail-console",
+        metadata={"shown": True, "help": "The id of the console as a client of that issuer."},
+    )
+    console_client_secret_file: Path | None = field(
+        default=None,
+        metadata={"help": "The file of the client's secret (default: a public client, with PKCE)."},
+    )
     identities: Path | None = field(
         default=None,
         metadata={

@@ -19,25 +19,27 @@ App = Callable[["Scope", "Receive", "Send"], Awaitable[None]]
 _REPOSITORY: Final = frozenset(
     ["AuditEvent", "OperationDefinition", "SearchParameter", ".well-known"]
 )
-_AUTHORIZATION: Final = "/auth/"
 _TENANTS: Final = tenants.path("")
 _EVENT_COMPARTMENTS: Final = ("/AuditEvent", "/AuditEvent/_search")
 _OF_EVENTS: Final = b"_type=AuditEvent"
 
 
 class Front:
-    """An ASGI application that leaves the addresses of sign-in and tokens to another one."""
+    """An ASGI application that leaves the addresses below a path to another one."""
 
-    def __init__(self, inner: App, authorization: App, *, others: frozenset[str]) -> None:
-        """Leave `/auth` to `authorization`, and beside it these `others`."""
-        self._inner, self._authorization, self._others = inner, authorization, others
+    def __init__(
+        self, inner: App, other: App, *, path: str, others: frozenset[str] = frozenset()
+    ) -> None:
+        """Leave `path` and what is below it to `other`, and beside it these `others`."""
+        self._inner, self._other = inner, other
+        self._below, self._others = f"{path}/", others | {path}
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
-        is_ours = scope["type"] == "http" and (
-            scope["path"].startswith(_AUTHORIZATION) or scope["path"] in self._others
+        is_other = scope["type"] == "http" and (
+            scope["path"].startswith(self._below) or scope["path"] in self._others
         )
-        return (self._authorization if is_ours else self._inner)(scope, receive, send)
+        return (self._other if is_other else self._inner)(scope, receive, send)
 
 
 class Tenants:

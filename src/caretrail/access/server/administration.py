@@ -124,6 +124,24 @@ def _add_client(order: Order) -> list[str]:
     return [*lines, "Its secret, shown once:", secret] if secret else lines
 
 
+def _keep_client(order: Order) -> list[str]:
+    """Register a client, or give the one that there is these addresses and this scope."""
+    given = order.given
+    before = clients.find(order.act, given["id"])
+    if before is None:
+        return _add_client(order)
+    after = clients.readdress(
+        order.act,
+        before,
+        redirect_uris=tuple(given["redirect_uris"]),
+        logout_uris=tuple(given["logout_uris"]),
+        scope=given["scope"],
+    )
+    if after != before:
+        order.configured(f"client {after.id}", "U", before=before.state, after=after.state)
+    return [f"{after.id} is registered"]
+
+
 def _switch_client(order: Order) -> list[str]:
     before = clients.named(order.act, order.given["id"])
     active = bool(order.given["active"])
@@ -175,6 +193,7 @@ CHANGES: Final[Mapping[str, Callable[[Order], list[str]]]] = {
     "reset-user": _reset_user,
     "clients": _clients,
     "add-client": _add_client,
+    "keep-client": _keep_client,
     "switch-client": _switch_client,
     "reset-client": _reset_client,
     "rotate-keys": _rotate_keys,

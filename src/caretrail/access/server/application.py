@@ -16,6 +16,7 @@ from starlette.routing import Route
 from caretrail.access.server import (
     administration,
     browser,
+    clients,
     consenting,
     emergency,
     oauth,
@@ -240,6 +241,33 @@ class AuthorizationServer:
             return f"{self._desk.rules.issuer}/set-up?invitation={secret}"
 
         return await self._store.run(work)
+
+    async def register_console(
+        self, client_id: str, *, redirect_uri: str, after: str, scope: str
+    ) -> None:
+        """See that the console in this process is a client, with its address of today."""
+        wanted = {
+            "id": client_id,
+            "name": "The console of this log",
+            "method": "none",
+            "redirect_uris": [redirect_uri],
+            "logout_uris": [after],
+            "grants": [clients.AUTHORIZATION_CODE, clients.REFRESH_TOKEN],
+            "scope": scope,
+        }
+        change = {"change": "keep-client", "by": _ITSELF, **wanted}
+        await self._store.run(lambda act: administration.make(act, self._desk, change))
+
+    async def note_presence(self, token: str) -> None:
+        """Note that the person of an access token is there: the session does not end as idle."""
+
+        def work(act: Act) -> None:
+            found = tokens.look(act, self._desk, token)
+            consent = found.consent if found is not None and not found.is_revoked() else None
+            if consent is not None and consent.session is not None:
+                sessions.touch_by(act, consent.session)
+
+        await self._store.run(work)
 
     async def change(self, asked: administration.Change) -> list[str]:
         """Make a change; return what to say of it. Raises Error."""

@@ -179,6 +179,26 @@ def new_secret(act: Act, client: Client) -> str:
     return secret
 
 
+def readdress(
+    act: Act,
+    client: Client,
+    *,
+    redirect_uris: tuple[str, ...],
+    logout_uris: tuple[str, ...],
+    scope: str,
+) -> Client:
+    """Give a client other addresses and another scope; raises InvalidError."""
+    changed = client._replace(redirect_uris=redirect_uris, logout_uris=logout_uris, scope=scope)
+    if changed == client:
+        return client
+    _check(changed)
+    act.do(
+        "UPDATE client SET redirect_uris = ?, logout_uris = ?, scope = ? WHERE id = ?",
+        *(" ".join(redirect_uris), " ".join(logout_uris), scope, client.id),
+    )
+    return changed
+
+
 def set_active(act: Act, client: Client, *, active: bool) -> Client:
     """Switch a client on or off."""
     act.do("UPDATE client SET active = ? WHERE id = ?", int(active), client.id)

@@ -94,7 +94,12 @@ def is_over(session: Session, *, now: int, idle_seconds: int) -> bool:
 
 def touch(act: Act, session: Session) -> None:
     """Note that somebody is there."""
-    act.do("UPDATE session SET seen = ? WHERE hash = ?", act.now, session.hash)
+    touch_by(act, session.hash)
+
+
+def touch_by(act: Act, key: bytes) -> None:
+    """Note that somebody is there, in the session of a hash, if there is one."""
+    act.do("UPDATE session SET seen = ? WHERE hash = ?", act.now, key)
 
 
 def end(act: Act, session: Session) -> None:

@@ -1,0 +1,1 @@
+"""The web console: what privacy and security officers, auditors and administrators see."""

@@ -26,6 +26,7 @@ from caretrail.api.service import Service
 from caretrail.beside import in_front, with_authorization, with_clinic
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
+from caretrail.onward import going_out
 from caretrail.patterns import own
 from caretrail.publisher.checkpoint_store import beside
 from caretrail.transport.asgi import Application
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from caretrail.access.decision import Verifier
     from caretrail.access.identity import Identity
     from caretrail.access.server.application import AuthorizationServer
+    from caretrail.committer import Commit
+    from caretrail.onward import Onward
     from caretrail.repository import Repository
     from caretrail.settings import Settings
     from caretrail.transport.switch import App
@@ -57,6 +60,7 @@ class Server:
         self.secret: str | None = None
         self.repository: Repository
         self.authorization: AuthorizationServer | None = None
+        self.onward: Onward | None = None
 
     @asynccontextmanager
     async def opened(self, address: str = "") -> AsyncIterator[App]:
@@ -66,10 +70,12 @@ class Server:
         """
         settings = self.settings
         async with (
-            opening.opened(settings, on_commit=self.metrics.on_commit, is_server=True) as log,
+            opening.opened(settings, on_commit=self.on_commit, is_server=True) as log,
+            going_out(settings, log.repository) as onward,
             with_authorization(settings, log.repository, address=address) as authorization,
         ):
             self.repository, self.authorization = log.repository, authorization
+            self.onward = onward
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
             gate = _gate(settings, self.secret, address + self._prefix, authorization, self.tenant)
             auditing = None if gate.insecure else Auditing(log.repository)
@@ -84,6 +90,7 @@ class Server:
                 waiting=lambda: log.repository.waiting,
                 size=lambda: log.repository.size,
                 evidence=lambda: log.publisher.health() | verification.health(),
+                figures=onward.figures,
             )
             exports = Exports(log.repository, log.publisher, settings.folder / "exports")
             service = Service(
@@ -103,8 +110,10 @@ class Server:
                 auditing=auditing,
                 rate=Rate(settings.source_rate, time.monotonic) if settings.source_rate else None,
                 prefix=self._prefix,
+                parts=onward.health,
             )
             verification.start()
+            onward.start()
             on_request = self.metrics.on_request
             application = Application(service, on_request=on_request)
             try:
@@ -118,6 +127,12 @@ class Server:
                 await gate.close()
                 if auditing is not None:
                     await auditing.close()
+
+    def on_commit(self, commit: Commit) -> None:
+        """Count a commit, and let what goes out know of it."""
+        self.metrics.on_commit(commit)
+        if self.onward is not None:
+            self.onward.wake()
 
     async def record_verification(self, result: Result) -> None:
         """Let the log say that it was read whole: one event a run (DESIGN, decision 12)."""

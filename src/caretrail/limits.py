@@ -272,3 +272,19 @@ DENIALS_PEER_MAX: Final = 10
 DENIALS_ALL_MAX: Final = 300
 DENIALS_PEERS_MAX: Final = 2_000
 DENIAL_SECONDS_WINDOW: Final = 60
+
+# What goes out: one answer of a receiver, and how long it may take.
+OUTGOING_SECONDS_MAX: Final = 30.0
+# Elasticsearch answers a batch of 500 with 100 KB; a FHIR repository that tells of each, with 1 MB.
+OUTGOING_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+# A batch of a feed: half of what a repository takes at once.
+FEED_ENTRIES_MAX: Final = 500
+FEED_BYTES_MAX: Final = 4 * 1024 * 1024
+# A receiver that is down is asked again after at most this time; it may ask for more, up to that.
+FEED_WAIT_SECONDS_MAX: Final = 60.0
+FEED_RETRY_AFTER_SECONDS_MAX: Final = 600.0
+# What a feed has handed on is an event of the log's own: one an hour, never one a batch.
+FEED_REPORT_SECONDS: Final = 3_600.0
+FEEDS_MAX: Final = 50  # Each has a task, and reads the log by itself.
+# Entries that a receiver refused for good are named in health, the last ones of so many.
+FEED_REFUSED_NAMED_MAX: Final = 20

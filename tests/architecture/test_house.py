@@ -35,6 +35,7 @@ _KERNEL: Final[dict[str, tuple[str, ...]]] = {
     "limits": (),
     "fhir": _FOUNDATION,
     "patterns": ("fhir", *_FOUNDATION),
+    "formats": ("fhir", *_FOUNDATION),
     "search": ("fhir", *_FOUNDATION),
     "tlog": _FOUNDATION,
     "dicom": ("fhir", *_FOUNDATION),
@@ -91,6 +92,11 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "settings", "patterns", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
+    # Events that go on to others; the protocol of a FHIR feed is the source's.
+    "outgoing": _FOUNDATION,
+    "synchronisation": (),
+    "feeding": ("capture", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
+    "onward": ("feeding", "outgoing", "synchronisation", "metrics", "repository", "config", "settings", *_ALL_KERNEL),
     "demo": ("patterns", "fhir", *_FOUNDATION),
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
     "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", "settings", *_FOUNDATION),
@@ -100,7 +106,7 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "gateway": ("capture", "config", "settings", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
     "beside": ("clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
-    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
+    "app": ("beside", "onward", "committer", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
     "commands": ("os_account", "moving", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
     "accounts": ("os_account", "options", "commands", "config", "settings", *_FOUNDATION),
@@ -121,6 +127,8 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
     "fetching": ("httpx",),
+    "outgoing": ("httpx",),
+    "feeding": ("httpx", "nats"),
     "exporting": ("pyarrow",),
     "witness": ("uvloop", "prometheus_client"),
     "verification": ("httpx",),

@@ -32,6 +32,7 @@ class Service(NamedTuple):
     `integrity` says what the last verification has found. `now` is in milliseconds since 1970.
     `issuer` is where the authorization server is, "" without one. `prefix` comes before `/fhir` in
     the addresses of a tenant.
+    `parts` is what else has a state that an operator wants to know, by its name.
     Without `auditing` reads leave no event, and `rate` bounds what each source records.
     """
 
@@ -52,3 +53,4 @@ class Service(NamedTuple):
     auditing: Auditing | None = None
     rate: Rate | None = None
     prefix: str = ""
+    parts: Callable[[], Mapping[str, Any]] = dict

@@ -5,6 +5,7 @@ set -euo pipefail
 packages=(
     chromium # tests/evidence opens verify.html in it.
     openssl  # tests/publisher has its own time-stamping authority.
+    nats-server rsyslog rsyslog-gnutls # tests/feeding has them as receivers.
 )
 # tests/clients runs JavaScript; whoever has another npm keeps it.
 command -v npm >/dev/null || packages+=(nodejs npm)

@@ -283,6 +283,9 @@ FEED_BYTES_MAX: Final = 4 * 1024 * 1024
 # A receiver that is down is asked again after at most this time; it may ask for more, up to that.
 FEED_WAIT_SECONDS_MAX: Final = 60.0
 FEED_RETRY_AFTER_SECONDS_MAX: Final = 600.0
+# A syslog receiver that stops closes its connections within this time of what it was sent last.
+SYSLOG_GRACE_SECONDS: Final = 0.5
+SYSLOG_ENTRIES_MAX: Final = 2_000  # A batch has that wait once.
 # What a feed has handed on is an event of the log's own: one an hour, never one a batch.
 FEED_REPORT_SECONDS: Final = 3_600.0
 FEEDS_MAX: Final = 50  # Each has a task, and reads the log by itself.

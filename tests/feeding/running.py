@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import httpx
 
@@ -172,7 +172,7 @@ class Receiver:
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.base = self.base.replace("http://", "https://")
 
-    def __enter__(self) -> Receiver:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -192,6 +192,12 @@ def lines(body: bytes) -> list[Any]:
 
 def toml(path: Path, **row: Any) -> Path:
     """Write a file of one feed."""
-    members = [f"{name} = {json.dumps(value)}" for name, value in row.items()]
+    members = [f"{name} = {_toml(value)}" for name, value in row.items()]
     path.write_text("\n".join(["[[feed]]", *members]))
     return path
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value)

@@ -125,8 +125,10 @@ class Feed:
         """Hand on for ever."""
         while True:
             try:
-                await self._next()
+                at_end = await self._next()
                 self._went_well()
+                if at_end:
+                    await self._wait()
             except Exception as error:
                 await self._failed(error)
 
@@ -161,7 +163,8 @@ class Feed:
             "refused_entries": [entry for entry, _ in self.cursor.refused],
         }
 
-    async def _next(self) -> None:
+    async def _next(self) -> bool:
+        """Hand on a portion; tell whether that was the end of the log."""
         self._grown.clear()
         portion = await self._read()
         if portion.items:
@@ -188,8 +191,7 @@ class Feed:
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + FEED_REPORT_SECONDS
             await self._report()
-        if portion.end >= portion.size:
-            await self._wait()
+        return portion.end >= portion.size
 
     async def _wait(self) -> None:
         try:

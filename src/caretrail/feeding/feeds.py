@@ -11,6 +11,7 @@ from caretrail import __version__
 from caretrail.errors import ConfigurationError
 from caretrail.feeding import kinds
 from caretrail.feeding.feed import Feed, Telling
+from caretrail.limits import FEED_ENTRIES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,12 @@ class Feeds:
         for row in rows:
             receiver = kinds.make(row.kind, row.wanted)
             self.add(
-                row.wanted.name, row.kind.code, telling(row), receiver, begins_now=row.begins_now
+                row.wanted.name,
+                row.kind.code,
+                telling(row),
+                receiver,
+                begins_now=row.begins_now,
+                batch=row.kind.batch,
             )
 
     def add(
@@ -55,6 +61,7 @@ class Feeds:
         receiver: Receiver,
         *,
         begins_now: bool,
+        batch: int = FEED_ENTRIES_MAX,
         starts: bool = False,
     ) -> Feed:
         """Add a feed, and with `starts` begin it at once."""
@@ -67,6 +74,7 @@ class Feeds:
             self._folder / f"{name}.json",
             turn=self._turn,
             begins_now=begins_now,
+            batch=batch,
         )
         self._running[name] = (feed, asyncio.create_task(feed.run()) if starts else None)
         return feed

@@ -17,6 +17,7 @@ from caretrail.feeding.receivers.over_http import Http
 from caretrail.feeding.receivers.splunk import Splunk
 from caretrail.feeding.receivers.syslog import Syslog
 from caretrail.formats.table import BY_CODE as FORMATS
+from caretrail.limits import FEED_ENTRIES_MAX, SYSLOG_ENTRIES_MAX
 from caretrail.outgoing import OPERATORS, Address
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Kind(NamedTuple):
     """One kind: the schemes of its addresses with their ports, and its formats, the usual first.
 
     `option` is the one member of a feed that only this kind has; `credential` says what its file
-    holds, and whether there has to be one.
+    holds, and whether there has to be one. A batch has so many entries at most.
     """
 
     code: str
@@ -62,6 +63,7 @@ class Kind(NamedTuple):
     needs_credential: bool = False
     option: str = ""
     plain: frozenset[str] = _PLAIN_HTTP
+    batch: int = FEED_ENTRIES_MAX
 
 
 def _fhir(wanted: Wanted) -> Receiver:
@@ -102,7 +104,7 @@ def _nats(wanted: Wanted) -> Receiver:
 # Every credential but a webhook's secret may be left out where the receiver asks for none.
 KINDS: Final = (
     Kind("fhir", "another Audit Record Repository, over FHIR (ITI-20)", _HTTP, ("fhir",), _fhir, "a bearer token"),
-    Kind("syslog", "a syslog receiver, over TLS (RFC 5425)", {"tls": 6514}, ("cef", "fhir", "ocsf", "ecs"), _syslog, plain=frozenset()),
+    Kind("syslog", "a syslog receiver, over TLS (RFC 5425)", {"tls": 6514}, ("cef", "fhir", "ocsf", "ecs"), _syslog, plain=frozenset(), batch=SYSLOG_ENTRIES_MAX),
     Kind("splunk", "Splunk's HTTP Event Collector", _HTTP, ("ocsf", "ecs", "cef", "fhir"), _splunk, "the collector's token", needs_credential=True),
     Kind("elastic", "Elasticsearch or OpenSearch, by _bulk", _HTTP, ("ecs", "ocsf", "fhir"), _elastic, "an API key", option="index"),
     Kind("http", "a collector that takes an event a line (Vector, Fluent Bit, Logstash)", _HTTP, ("ocsf", "ecs", "fhir", "cef"), _lines, "a bearer token"),

@@ -1,8 +1,8 @@
 """A syslog receiver over TLS (RFC 5425; ATNA's ATX: TLS Syslog). It says nothing of what it took.
 
-So each batch has a connection of its own, which we close, and then wait for the receiver to close
-it, too: it has read all of it then. A receiver that dies before resets the connection, and the
-batch goes once more.
+So each batch has a connection of its own. A receiver that closes it by itself is about to stop, and
+may not have looked at all of it: the batch goes once more. Else we close, and wait for the receiver
+to close, too: it has read all of it then. What it keeps in memory alone is its own to lose.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from caretrail import outgoing
 from caretrail.errors import UnavailableError
 from caretrail.formats import syslog
-from caretrail.limits import OUTGOING_SECONDS_MAX
+from caretrail.limits import OUTGOING_SECONDS_MAX, SYSLOG_GRACE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caretrail.feeding.contract import Item, Refused
     from caretrail.outgoing import Address, Reach
+
+_BYTES: Final = 4_096
 
 
 class Syslog:
@@ -58,13 +61,23 @@ class Syslog:
             self._tls.wrap_socket(plain, server_hostname=self._address.host) as connection,
         ):
             connection.sendall(frames)
+            _stays(connection)
+            connection.settimeout(OUTGOING_SECONDS_MAX)
             try:
                 rest = connection.unwrap()
             except ssl.SSLEOFError:
-                return  # It closed without a farewell, and yet after reading: else it is a reset.
-            rest.settimeout(OUTGOING_SECONDS_MAX)
-            while rest.recv(4096):
+                return  # Closed without a farewell, as rsyslog does. Unread bytes would reset it.
+            while rest.recv(_BYTES):
                 pass
 
     async def close(self) -> None:
         """Hold nothing: a connection ends with its batch."""
+
+
+def _stays(connection: ssl.SSLSocket) -> None:
+    """Return once the receiver has not closed for a while; raise OSError when it has."""
+    connection.settimeout(SYSLOG_GRACE_SECONDS)
+    with suppress(TimeoutError):
+        while connection.recv(_BYTES):
+            pass  # A receiver has nothing to say.
+        raise ConnectionResetError("it closed by itself")

@@ -113,7 +113,7 @@ class Server:
                 parts=onward.health,
             )
             verification.start()
-            onward.start()
+            onward.start(checkpoints=log.publisher.health, verification=verification.health)
             on_request = self.metrics.on_request
             application = Application(service, on_request=on_request)
             try:

@@ -1,18 +1,28 @@
-"""What leaves a running server by itself: feeds. One begins them, one ends them."""
+"""What leaves a running server by itself: feeds and alerts. All begin here, and end here."""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from caretrail import config, synchronisation
+from caretrail import clock, config, synchronisation
+from caretrail.access.view import of_producer
+from caretrail.alerting import watch
+from caretrail.alerting.file import Expected
+from caretrail.alerting.file import read as read_alerts
+from caretrail.alerting.state import Source, State
+from caretrail.alerting.watch import Watch
 from caretrail.feeding import file
 from caretrail.feeding.feeds import FOLDER, Feeds
 from caretrail.metrics import Figure
+from caretrail.search.parameters import BY_CODE
+from caretrail.search.query import Query, Sort
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from caretrail.repository import Repository
     from caretrail.settings import Settings
@@ -27,14 +37,33 @@ class Onward:
         if settings.feeds is not None:
             text = config.content(settings.feeds).decode("utf-8", "replace")
             rows = file.read(text, folder=settings.feeds.parent, secret=config.token)
+        self._settings, self._repository = settings, repository
         self.feeds = Feeds(repository, settings.folder / FOLDER, rows)
+        self._watch: Watch | None = None
+        self._evidence: tuple[Callable[[], Mapping[str, Any]], ...] = (dict, dict)
+        self._begun = clock.milliseconds()
+        if settings.alerts is not None:
+            text = config.content(settings.alerts).decode("utf-8", "replace")
+            self._rules = read_alerts(text, folder=settings.alerts.parent, secret=config.token)
+            path = settings.folder / watch.FILE
+            self._watch = Watch(repository, self._rules, path, self._state)
 
-    def start(self) -> None:
-        """Begin."""
+    def start(
+        self,
+        *,
+        checkpoints: Callable[[], Mapping[str, Any]],
+        verification: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Begin; the two say how signing and verifying stand."""
+        self._evidence = (checkpoints, verification)
         self.feeds.start()
+        if self._watch is not None:
+            self._watch.start()
 
     async def close(self) -> None:
         """End; everything goes on where it was the next time."""
+        if self._watch is not None:
+            await self._watch.close()
         await self.feeds.close()
 
     def wake(self) -> None:
@@ -46,6 +75,8 @@ class Onward:
         found: dict[str, Any] = {"clock": synchronisation.read().health()}
         if feeds := self.feeds.health():
             found["feeds"] = feeds
+        if self._watch is not None:
+            found["alerts"] = self._watch.health()
         return found
 
     def figures(self) -> Iterator[Figure]:
@@ -61,7 +92,36 @@ class Onward:
             )  # fmt: skip
             for name, text, value in values:
                 yield Figure(name, text, value, "feed", feed.name)
+        if self._watch is not None:
+            health = self._watch.health()
+            yield Figure("alerts_open", "What is wrong now", len(health["open"]))
+            yield Figure("alerts_untold", "Messages that nobody has got yet", health["untold"])
         yield from _clock()
+
+    async def _state(self) -> State:
+        """Return how the server stands now, for the watch."""
+        checkpoints, verification = self._evidence
+        usage = await asyncio.to_thread(shutil.disk_usage, self._settings.folder)
+        return State(
+            clock.milliseconds(),
+            self._rules.limits,
+            self._repository.health(),
+            checkpoints(),
+            verification(),
+            self.feeds.health(),
+            synchronisation.read().health(),
+            100.0 * usage.free / usage.total,
+            await self._repository.prove(lambda proofs: proofs.gaps()),
+            [await self._source(one) for one in self._rules.sources],
+        )
+
+    async def _source(self, one: Expected) -> Source:
+        newest = Query(sort=(Sort(BY_CODE["_lastUpdated"], descending=True),), count=1)
+        view = of_producer(one.producer, one.organisation)
+        page = await self._repository.search(view.over(newest))
+        last = page.records[0].received if page.records else self._begun
+        organisation = one.organisation.replace("*", "")
+        return Source(one.producer, organisation, one.minutes, last)
 
 
 def _clock() -> Iterator[Figure]:

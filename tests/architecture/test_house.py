@@ -96,7 +96,8 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "outgoing": _FOUNDATION,
     "synchronisation": (),
     "feeding": ("capture", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
-    "onward": ("feeding", "outgoing", "synchronisation", "metrics", "repository", "config", "settings", *_ALL_KERNEL),
+    "alerting": ("feeding", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
+    "onward": ("alerting", "access", "clock", "feeding", "outgoing", "synchronisation", "metrics", "repository", "config", "settings", *_ALL_KERNEL),
     "demo": ("patterns", "fhir", *_FOUNDATION),
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
     "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", "settings", *_FOUNDATION),

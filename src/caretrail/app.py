@@ -71,7 +71,7 @@ class Server:
         settings = self.settings
         async with (
             opening.opened(settings, on_commit=self.on_commit, is_server=True) as log,
-            going_out(settings, log.repository) as onward,
+            going_out(settings, log.repository, tenant=self.tenant or "") as onward,
             with_authorization(settings, log.repository, address=address) as authorization,
         ):
             self.repository, self.authorization = log.repository, authorization
@@ -111,6 +111,7 @@ class Server:
                 rate=Rate(settings.source_rate, time.monotonic) if settings.source_rate else None,
                 prefix=self._prefix,
                 parts=onward.health,
+                subscriptions=onward.subscriptions,
             )
             verification.start()
             onward.start(checkpoints=log.publisher.health, verification=verification.health)

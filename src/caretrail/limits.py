@@ -286,6 +286,14 @@ FEED_RETRY_AFTER_SECONDS_MAX: Final = 600.0
 # A syslog receiver that stops closes its connections within this time of what it was sent last.
 SYSLOG_GRACE_SECONDS: Final = 0.5
 SYSLOG_ENTRIES_MAX: Final = 2_000  # A batch has that wait once.
+# Subscriptions: each reads the log by itself, and is created by those who may read it.
+SUBSCRIPTIONS_MAX: Final = 100
+SUBSCRIPTIONS_OWNER_MAX: Final = 20
+SUBSCRIPTION_DAYS_MAX: Final = (
+    90  # Who still wants it then asks again, with the rights he has then.
+)
+SUBSCRIPTION_ENTRIES_MAX: Final = 100  # Ids in one message, 40 KB.
+SUBSCRIPTION_HANDSHAKES_MAX: Final = 6  # Over a minute or so.
 # What a feed has handed on is an event of the log's own: one an hour, never one a batch.
 FEED_REPORT_SECONDS: Final = 3_600.0
 FEEDS_MAX: Final = 50  # Each has a task, and reads the log by itself.

@@ -15,8 +15,9 @@ from caretrail.alerting.file import Expected
 from caretrail.alerting.file import read as read_alerts
 from caretrail.alerting.state import Source, State
 from caretrail.alerting.watch import Watch
-from caretrail.feeding import file
+from caretrail.feeding import file, subscriptions
 from caretrail.feeding.feeds import FOLDER, Feeds
+from caretrail.feeding.subscriptions import Subscriptions
 from caretrail.metrics import Figure
 from caretrail.search.parameters import BY_CODE
 from caretrail.search.query import Query, Sort
@@ -31,20 +32,26 @@ if TYPE_CHECKING:
 class Onward:
     """What goes out of one log, made in the event loop of its server."""
 
-    def __init__(self, settings: Settings, repository: Repository) -> None:
+    def __init__(self, settings: Settings, repository: Repository, *, tenant: str = "") -> None:
         """Read the files that say what goes where; raise ConfigurationError."""
         rows = []
         if settings.feeds is not None:
             text = config.content(settings.feeds).decode("utf-8", "replace")
-            rows = file.read(text, folder=settings.feeds.parent, secret=config.token)
+            rows = file.read(text, folder=settings.feeds.parent, secret=config.token, tenant=tenant)
         self._settings, self._repository = settings, repository
         self.feeds = Feeds(repository, settings.folder / FOLDER, rows)
+        hosts = filter(None, (one.strip() for one in settings.subscription_hosts.split(",")))
+        self.subscriptions = Subscriptions(
+            self.feeds, settings.folder / subscriptions.FILE, frozenset(hosts)
+        )
         self._watch: Watch | None = None
         self._evidence: tuple[Callable[[], Mapping[str, Any]], ...] = (dict, dict)
         self._begun = clock.milliseconds()
         if settings.alerts is not None:
             text = config.content(settings.alerts).decode("utf-8", "replace")
-            self._rules = read_alerts(text, folder=settings.alerts.parent, secret=config.token)
+            self._rules = read_alerts(
+                text, folder=settings.alerts.parent, secret=config.token, tenant=tenant
+            )
             path = settings.folder / watch.FILE
             self._watch = Watch(repository, self._rules, path, self._state)
 
@@ -57,6 +64,7 @@ class Onward:
         """Begin; the two say how signing and verifying stand."""
         self._evidence = (checkpoints, verification)
         self.feeds.start()
+        self.subscriptions.start()
         if self._watch is not None:
             self._watch.start()
 
@@ -64,6 +72,7 @@ class Onward:
         """End; everything goes on where it was the next time."""
         if self._watch is not None:
             await self._watch.close()
+        await self.subscriptions.close()
         await self.feeds.close()
 
     def wake(self) -> None:
@@ -135,9 +144,11 @@ def _clock() -> Iterator[Figure]:
 
 
 @asynccontextmanager
-async def going_out(settings: Settings, repository: Repository) -> AsyncIterator[Onward]:
-    """Let events go out while a server runs."""
-    onward = Onward(settings, repository)
+async def going_out(
+    settings: Settings, repository: Repository, *, tenant: str = ""
+) -> AsyncIterator[Onward]:
+    """Let events go out while a server runs; `tenant` says of which log, "" is the default one."""
+    onward = Onward(settings, repository, tenant=tenant)
     try:
         yield onward
     finally:

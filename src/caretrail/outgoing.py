@@ -13,7 +13,7 @@ import ssl
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
@@ -95,6 +95,11 @@ async def lookup(host: str, port: int, reach: Reach) -> str:
     if not addresses or not all(reach.allows(host, ip_address(one)) for one in addresses):
         raise UnavailableError("the receiver is at an address that nothing may be sent to")
     return addresses[0]
+
+
+def pairs_of(query: str) -> list[tuple[str, str]]:
+    """Return the names and values of a query string."""
+    return parse_qsl(query, keep_blank_values=True)
 
 
 class _Pinned(httpx.AsyncBaseTransport):

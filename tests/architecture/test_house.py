@@ -83,19 +83,19 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "options": ("config", "settings",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": ("durable_file", "tenants", *_ALL_KERNEL),
-    "metrics": ("committer",),
-    # One interaction a module; the adapters that observe. The store's contract is only named.
-    "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
-    "clinic": (*_SHELL, "api", *_ALL_KERNEL),
-    "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
-    "approvals": ("os_account", "repository", "durable_file", *_ALL_KERNEL),
-    "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "settings", "patterns", *_FOUNDATION),
     # Applications embed this without the server.
     "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
     # Events that go on to others; the protocol of a FHIR feed is the source's.
     "outgoing": _FOUNDATION,
+    "feeding": ("capture", "access", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
+    "metrics": ("committer",),
+    # One interaction a module; the adapters that observe. The store's contract is only named.
+    "api": (*_SHELL, "feeding", "exporting", "storage", "clock", *_ALL_KERNEL),
+    "clinic": (*_SHELL, "api", *_ALL_KERNEL),
+    "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
+    "approvals": ("os_account", "repository", "durable_file", *_ALL_KERNEL),
+    "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "settings", "patterns", *_FOUNDATION),
     "synchronisation": (),
-    "feeding": ("capture", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
     "alerting": ("feeding", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
     "onward": ("alerting", "access", "clock", "feeding", "outgoing", "synchronisation", "metrics", "repository", "config", "settings", *_ALL_KERNEL),
     "demo": ("patterns", "fhir", *_FOUNDATION),

@@ -54,6 +54,7 @@ class Expected(_Row, frozen=True, kw_only=True):
     producer: str
     minutes: float
     organisation: str = "*"
+    tenant: str = ""
 
 
 class _File(_Row, frozen=True, kw_only=True):
@@ -80,10 +81,10 @@ class Rules(NamedTuple):
     without: frozenset[str]
 
 
-def read(text: str, *, folder: Path, secret: Secret) -> Rules:
-    """Return the rules of a file's text; raise ConfigurationError, which says what to mend.
+def read(text: str, *, folder: Path, secret: Secret, tenant: str = "") -> Rules:
+    """Return the rules for a tenant's log, "" for the default one; raise ConfigurationError.
 
-    Call it in the event loop that will use them.
+    All logs tell the same people, and each has its own sources. Call it in the event loop that will use them.
     """
     try:
         found = msgspec.convert(tomllib.loads(text), _File, strict=False)
@@ -105,7 +106,7 @@ def read(text: str, *, folder: Path, secret: Secret) -> Rules:
     return Rules(
         channels,
         found.limits,
-        found.source,
+        tuple(one for one in found.source if one.tenant == tenant),
         found.link,
         found.seconds,
         frozenset(found.without),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from caretrail.access.rate import Rate
     from caretrail.api.auditing import Auditing
     from caretrail.exporting.jobs import Exports
+    from caretrail.feeding.subscriptions import Subscriptions
     from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
 
@@ -54,3 +55,4 @@ class Service(NamedTuple):
     rate: Rate | None = None
     prefix: str = ""
     parts: Callable[[], Mapping[str, Any]] = dict
+    subscriptions: Subscriptions | None = None

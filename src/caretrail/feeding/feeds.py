@@ -62,9 +62,8 @@ class Feeds:
         *,
         begins_now: bool,
         batch: int = FEED_ENTRIES_MAX,
-        starts: bool = False,
-    ) -> Feed:
-        """Add a feed, and with `starts` begin it at once."""
+    ) -> None:
+        """Add a feed, which is still to begin."""
         feed = Feed(
             name,
             kind,
@@ -76,8 +75,18 @@ class Feeds:
             begins_now=begins_now,
             batch=batch,
         )
-        self._running[name] = (feed, asyncio.create_task(feed.run()) if starts else None)
-        return feed
+        self._running[name] = (feed, None)
+
+    def find(self, name: str) -> Feed | None:
+        """Return the feed of that name."""
+        found = self._running.get(name)
+        return found[0] if found is not None else None
+
+    def begin(self, name: str) -> None:
+        """Begin one feed that was added."""
+        feed, task = self._running[name]
+        if task is None:
+            self._running[name] = (feed, asyncio.create_task(feed.run()))
 
     async def remove(self, name: str) -> None:
         """End a feed, and forget where it was."""
@@ -88,9 +97,8 @@ class Feeds:
 
     def start(self) -> None:
         """Begin."""
-        for name, (feed, task) in self._running.items():
-            if task is None:
-                self._running[name] = (feed, asyncio.create_task(feed.run()))
+        for name in self._running:
+            self.begin(name)
 
     def wake(self) -> None:
         """Say that the log has grown."""

@@ -41,6 +41,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     filter: str = ""
     begin: Literal["start", "now"] = "start"
     own_events: bool = True
+    tenant: str = ""
     redact: dict[str, Treatment] | None = None
     redaction_key_file: str = ""
     credential_file: str = ""
@@ -75,8 +76,10 @@ class Row(NamedTuple):
         return self.format.is_plain and self.redacted is _as_it_is
 
 
-def read(text: str, *, folder: Path, secret: Callable[[Path], str]) -> list[Row]:
-    """Return the feeds of a file's text; raise ConfigurationError, which says what to mend.
+def read(text: str, *, folder: Path, secret: Callable[[Path], str], tenant: str = "") -> list[Row]:
+    """Return the feeds of a tenant's log, "" for the default one, out of a file's text.
+
+    Raises ConfigurationError, which says what to mend, whichever log it is for.
 
     Files are named relative to `folder`, and `secret` reads one, each time it is needed.
     """
@@ -89,7 +92,8 @@ def read(text: str, *, folder: Path, secret: Callable[[Path], str]) -> list[Row]
         raise ConfigurationError("the file of feeds: each feed has a name of its own")
     if len(rows) > FEEDS_MAX:
         raise ConfigurationError(f"the file of feeds has {FEEDS_MAX} at most")
-    return [_checked(row, folder, secret) for row in rows]
+    checked = [(row.tenant, _checked(row, folder, secret)) for row in rows]
+    return [one for name, one in checked if name == tenant]
 
 
 def _checked(row: _Row, folder: Path, secret: Callable[[Path], str]) -> Row:

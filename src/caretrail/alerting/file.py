@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     Secret = Callable[[Path], str]
 
-_HTTP = {"https": 443, "http": 80}
-_PORTS = {"starttls": 587, "tls": 465, "none": 25}
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_HTTP: Final = {"https": 443, "http": 80}
+_PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -65,6 +65,15 @@ class _File(_Row, frozen=True, kw_only=True):
     mail: tuple[_Mail, ...] = ()
     webhook: tuple[_Webhook, ...] = ()
     source: tuple[Expected, ...] = ()
+
+
+MEMBERS: Final = {
+    "(top)": tuple(n for n in _File.__struct_fields__ if n in ("link", "seconds", "without")),
+    "[limits]": Limits.__struct_fields__,
+    "[[mail]]": _Mail.__struct_fields__,
+    "[[webhook]]": _Webhook.__struct_fields__,
+    "[[source]]": Expected.__struct_fields__,
+}
 
 
 class Rules(NamedTuple):

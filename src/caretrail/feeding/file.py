@@ -51,6 +51,9 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True
     subject: str = ""
 
 
+MEMBERS: Final = _Row.__struct_fields__
+
+
 class _File(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     feed: tuple[_Row, ...] = ()
 

@@ -9,7 +9,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 # More than there are cores: many tests wait for a server, a browser or a disk.
 PYTEST := $(BIN)/python -m pytest -n 4 --dist loadgroup
-KERNEL := sequencer originals dicom patterns search tlog fhir errors limits
+KERNEL := sequencer originals dicom patterns formats search tlog fhir errors limits
 STAMP := .venv/.set-up
 
 # Output reaches a pipe line by line, and tools that ask for a colour get none.

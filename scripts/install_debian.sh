@@ -5,7 +5,8 @@ set -euo pipefail
 packages=(
     chromium # tests/evidence opens verify.html in it.
     openssl  # tests/publisher has its own time-stamping authority.
-    rsyslog rsyslog-gnutls bsdutils # tests/transport sends by rsyslog and logger.
+    rsyslog rsyslog-gnutls bsdutils # tests/transport sends by rsyslog and logger, tests/feeding receives.
+    nats-server                     # tests/feeding has it as a receiver.
 )
 # tests/clients runs JavaScript; whoever has another npm keeps it.
 command -v npm >/dev/null || packages+=(nodejs npm)

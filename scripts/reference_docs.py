@@ -12,15 +12,23 @@ from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import asdict
 from typer.main import get_command
 
 from caretrail import errors, limits
 from caretrail.access.roles import INTERACTIONS, ROLES
+from caretrail.alerting import file as alerts_file
+from caretrail.alerting.kinds import KINDS as ALERTS
+from caretrail.alerting.state import Limits
 from caretrail.api.router import ROUTES
 from caretrail.cli import commands
 from caretrail.clinic.table import ROWS
 from caretrail.dicom.table import LOST
 from caretrail.dicom.table import ROWS as MAPPING
+from caretrail.feeding import file as feeds_file
+from caretrail.feeding.kinds import KINDS as RECEIVERS
+from caretrail.formats.table import FORMATS
+from caretrail.patterns.redaction import FIELDS
 from caretrail.search.parameters import PARAMETERS, Type
 from caretrail.settings import (
     GATEWAY_PREFIX,
@@ -201,6 +209,59 @@ def roles() -> str:
     return f"{rows}\n\n{matrix}"
 
 
+def feeds() -> str:
+    """Return every kind of receiver, every format, every member of a feed and redacted field."""
+    receivers = _table(
+        ("kind", "what it is", "address", "formats", "credential", "needs"),
+        (
+            (
+                _code(row.code),
+                row.what,
+                ", ".join(_code(f"{scheme}:// ({port})") for scheme, port in row.schemes.items()),
+                ", ".join(map(_code, row.formats)),
+                row.credential + (" (needed)" if row.needs_credential else ""),
+                _code(row.option),
+            )
+            for row in RECEIVERS
+        ),
+    )
+    formats = _table(
+        ("format", "what it is", "patients, unless `redact` says otherwise"),
+        ((_code(row.code), row.what, "stay" if row.is_plain else "go") for row in FORMATS),
+    )
+    redacted = ", ".join(map(_code, FIELDS))
+    members = ", ".join(map(_code, feeds_file.MEMBERS))
+    return "\n\n".join(
+        (
+            receivers,
+            "The first format of a kind is the usual one. Unencrypted schemes go to loopback only.",
+            formats,
+            f"Members of a feed: {members}.",
+            f"Fields of `redact`: {redacted}.",
+        )
+    )
+
+
+def alerts() -> str:
+    """Return every kind of alert, the limits and the members of the file of alerts."""
+    kinds = _table(
+        ("kind", "severity", "what people are told"),
+        ((_code(row.code), row.severity, row.title) for row in ALERTS),
+    )
+    bounds = _table(
+        ("limit", "usual"),
+        ((_code(name), str(value)) for name, value in asdict(Limits()).items()),
+    )
+    tables = _table(
+        ("table", "members"),
+        (
+            (_code(name), ", ".join(map(_code, members)))
+            for name, members in alerts_file.MEMBERS.items()
+        ),
+    )
+    return "\n\n".join((kinds, bounds, tables))
+
+
 # A row is a page and what makes its table.
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": settings,
@@ -214,6 +275,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "limits": bounds,
     "errors": failures,
     "roles": roles,
+    "feeds": feeds,
+    "alerts": alerts,
 }
 
 

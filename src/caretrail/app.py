@@ -26,6 +26,7 @@ from caretrail.api.service import Service
 from caretrail.beside import in_front, with_authorization, with_clinic, with_console
 from caretrail.exporting.jobs import Exports
 from caretrail.metrics import Metrics
+from caretrail.onward import going_out
 from caretrail.patterns import own
 from caretrail.patterns.log_use import Asker
 from caretrail.publisher.checkpoint_store import beside
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from caretrail.access.decision import Verifier
     from caretrail.access.identity import Identity
     from caretrail.access.server.application import AuthorizationServer
+    from caretrail.committer import Commit
+    from caretrail.onward import Onward
     from caretrail.repository import Repository
     from caretrail.settings import Settings
     from caretrail.transport.switch import App
@@ -61,6 +64,7 @@ class Server:
         self.secret: str | None = None
         self.repository: Repository
         self.authorization: AuthorizationServer | None = None
+        self.onward: Onward | None = None
 
     @asynccontextmanager
     async def opened(self, address: str = "") -> AsyncIterator[App]:
@@ -70,26 +74,24 @@ class Server:
         """
         settings = self.settings
         async with (
-            opening.opened(settings, on_commit=self.metrics.on_commit, is_server=True) as log,
+            opening.opened(settings, on_commit=self.on_commit, is_server=True) as log,
+            going_out(settings, log.repository, tenant=self.tenant or "") as onward,
             with_authorization(settings, log.repository, address=address) as authorization,
         ):
             self.repository, self.authorization = log.repository, authorization
+            self.onward = onward
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
             gate = _gate(settings, self.secret, address + self._prefix, authorization, self.tenant)
             auditing = None if gate.insecure else Auditing(log.repository)
-            verification = background.Background(
-                settings.folder,
-                url=settings.store,
-                hours=settings.verify_hours,
-                store=settings.checkpoint_store,
-                on_result=self.record_verification,
-            )
+            verification = self._verification()
             self.metrics.watch(
                 waiting=lambda: log.repository.waiting,
                 size=lambda: log.repository.size,
                 evidence=lambda: log.publisher.health() | verification.health(),
+                figures=onward.figures,
             )
             exports = Exports(log.repository, log.publisher, settings.folder / "exports")
+            on_request = self.metrics.on_request
             service = Service(
                 log.repository,
                 gate,
@@ -105,24 +107,22 @@ class Server:
                 integrity=verification.health,
                 issuer=authorization.rules.issuer if authorization is not None else "",
                 auditing=auditing,
-                rate=Rate(settings.source_rate, time.monotonic) if settings.source_rate else None,
+                rate=_rate(settings),
                 prefix=self._prefix,
+                parts=onward.health,
+                subscriptions=onward.subscriptions,
             )
             verification.start()
-            renewal, context = None, None
-            if (files := _tls_files(settings)) is not None and settings.syslog_tls_port:
-                context = tls.context(files, required=not gate.insecure)
-                renewal = tls.Renewal(context, files)
-                renewal.start()
-            syslog = _syslog(settings, log.repository, gate, auditing, context)
-            self.metrics.watch_syslog(lambda: figures(syslog.intake))
-            on_request = self.metrics.on_request
-            application = Application(service, on_request=on_request)
+            onward.start(checkpoints=log.publisher.health, verification=verification.health)
             try:
-                await syslog.start()
                 async with (
+                    _with_syslog(settings, log.repository, gate, auditing, self.metrics),
                     with_clinic(
-                        application, service, settings, address=address, on_request=on_request
+                        Application(service, on_request=on_request),
+                        service,
+                        settings,
+                        address=address,
+                        on_request=on_request,
                     ) as both,
                     with_console(
                         both, service, settings, address=address, server=authorization
@@ -130,14 +130,27 @@ class Server:
                 ):
                     yield in_front(seen, authorization)
             finally:
-                await syslog.close()
-                if renewal is not None:
-                    await renewal.close()
                 await verification.close()
                 await exports.close()
                 await gate.close()
                 if auditing is not None:
                     await auditing.close()
+
+    def _verification(self) -> background.Background:
+        settings = self.settings
+        return background.Background(
+            settings.folder,
+            url=settings.store,
+            hours=settings.verify_hours,
+            store=settings.checkpoint_store,
+            on_result=self.record_verification,
+        )
+
+    def on_commit(self, commit: Commit) -> None:
+        """Count a commit, and let what goes out know of it."""
+        self.metrics.on_commit(commit)
+        if self.onward is not None:
+            self.onward.wake()
 
     async def record_verification(self, result: Result) -> None:
         """Let the log say that it was read whole: one event a run (DESIGN, decision 12)."""
@@ -148,6 +161,31 @@ class Server:
             seconds=round(result.seconds),
         )
         await self.repository.record_own(event)
+
+
+@asynccontextmanager
+async def _with_syslog(
+    settings: Settings,
+    repository: Repository,
+    gate: Gate,
+    auditing: Auditing | None,
+    metrics: Metrics,
+) -> AsyncIterator[None]:
+    """Take in syslog at the ports that are set, with certificates that are renewed without a restart."""
+    renewal, context = None, None
+    if (files := _tls_files(settings)) is not None and settings.syslog_tls_port:
+        context = tls.context(files, required=not gate.insecure)
+        renewal = tls.Renewal(context, files)
+        renewal.start()
+    syslog = _syslog(settings, repository, gate, auditing, context)
+    metrics.watch_syslog(lambda: figures(syslog.intake))
+    try:
+        await syslog.start()
+        yield
+    finally:
+        await syslog.close()
+        if renewal is not None:
+            await renewal.close()
 
 
 @asynccontextmanager
@@ -296,6 +334,10 @@ def _tls_files(settings: Settings) -> tls.Files | None:
     if not settings.tls_cert:
         return None
     return tls.Files(settings.tls_cert, settings.tls_key, settings.client_ca)
+
+
+def _rate(settings: Settings) -> Rate | None:
+    return Rate(settings.source_rate, time.monotonic) if settings.source_rate else None
 
 
 def _own_tokens(authorization: AuthorizationServer | None) -> tuple[Verifier, ...]:

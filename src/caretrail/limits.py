@@ -311,3 +311,29 @@ CONSOLE_FORM_BYTES_MAX: Final = 16 * 1024
 FACET_EVENTS_MAX: Final = 50_000
 # The newest events of a search, of which the console counts facets: a second counts 14,000.
 CONSOLE_FACET_EVENTS: Final = 500
+# What goes out: one answer of a receiver, and how long it may take.
+OUTGOING_SECONDS_MAX: Final = 30.0
+# Elasticsearch answers a batch of 500 with 100 KB; a FHIR repository that tells of each, with 1 MB.
+OUTGOING_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+# A batch of a feed: half of what a repository takes at once.
+FEED_ENTRIES_MAX: Final = 500
+FEED_BYTES_MAX: Final = 4 * 1024 * 1024
+# A receiver that is down is asked again after at most this time; it may ask for more, up to that.
+FEED_WAIT_SECONDS_MAX: Final = 60.0
+FEED_RETRY_AFTER_SECONDS_MAX: Final = 600.0
+# A syslog receiver that stops closes its connections within this time of what it was sent last.
+SYSLOG_GRACE_SECONDS: Final = 0.5
+SYSLOG_ENTRIES_MAX: Final = 2_000  # A batch has that wait once.
+# Subscriptions: each reads the log by itself, and is created by those who may read it.
+SUBSCRIPTIONS_MAX: Final = 100
+SUBSCRIPTIONS_OWNER_MAX: Final = 20
+SUBSCRIPTION_DAYS_MAX: Final = (
+    90  # Who still wants it then asks again, with the rights he has then.
+)
+SUBSCRIPTION_ENTRIES_MAX: Final = 100  # Ids in one message, 40 KB.
+SUBSCRIPTION_HANDSHAKES_MAX: Final = 6  # Over a minute or so.
+# What a feed has handed on is an event of the log's own: one an hour, never one a batch.
+FEED_REPORT_SECONDS: Final = 3_600.0
+FEEDS_MAX: Final = 50  # Each has a task, and reads the log by itself.
+# Entries that a receiver refused for good are named in health, the last ones of so many.
+FEED_REFUSED_NAMED_MAX: Final = 20

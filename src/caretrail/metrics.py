@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -40,6 +40,16 @@ class _Histogram:
         return found, self._sum
 
 
+class Figure(NamedTuple):
+    """A gauge that another part keeps: its name and text, its value, and what it is a figure of."""
+
+    name: str
+    text: str
+    value: float
+    label: str = ""
+    of: str = ""
+
+
 class Metrics:
     """What is counted, and how to say it."""
 
@@ -52,6 +62,7 @@ class Metrics:
         self._waiting = self._size = _zero
         self._evidence: Callable[[], Mapping[str, Any]] = dict
         self._syslog: Callable[[], Iterable[tuple[str, dict[str, float]]]] = tuple
+        self._figures: Callable[[], Iterable[Figure]] = list
 
     def watch(
         self,
@@ -59,9 +70,11 @@ class Metrics:
         waiting: Callable[[], float],
         size: Callable[[], float],
         evidence: Callable[[], Mapping[str, Any]] = dict,
+        figures: Callable[[], Iterable[Figure]] = list,
     ) -> None:
         """Read these whenever figures are asked for; `evidence` is health of signing and verifying."""
         self._waiting, self._size, self._evidence = waiting, size, evidence
+        self._figures = figures
 
     def watch_syslog(self, figures: Callable[[], Iterable[tuple[str, dict[str, float]]]]) -> None:
         """Read these, too: each by its name in `_SYSLOG`, and by transport."""
@@ -116,6 +129,18 @@ class Metrics:
             for transport, value in sorted(values.items()):
                 metric.add_metric((transport,), value)
             yield metric
+        yield from _gauges(self._figures())
+
+
+def _gauges(figures: Iterable[Figure]) -> Iterator[Metric]:
+    families: dict[str, GaugeMetricFamily] = {}
+    for row in figures:
+        labels = [row.label] if row.label else []
+        family = families.setdefault(
+            row.name, GaugeMetricFamily(f"caretrail_{row.name}", row.text, labels=labels)
+        )
+        family.add_metric([row.of] if row.label else [], row.value)
+    yield from families.values()
 
 
 _EVIDENCE: Final = {

@@ -24,10 +24,10 @@ MAY = {
     "source": "create batch definitions",
     "auditor": "read vread history-instance search-type search-system search-compartment $stats"
     " $original $proof syslog-search $export $export-status $export-cancel $export-file $gaps $quarantine batch"
-    " definitions log",
+    " definitions log subscribe",
     "privacy-officer": "read vread history-instance search-type search-system search-compartment"
     " $stats $original $proof syslog-search $export $export-status $export-cancel $export-file $gaps $quarantine"
-    " batch definitions log",
+    " batch definitions log subscribe",
     "security-officer": "read vread history-instance search-type search-system search-compartment"
     " $stats $gaps batch definitions metrics log",
     "external-auditor": "read vread history-instance search-type search-system search-compartment"

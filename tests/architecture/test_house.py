@@ -35,6 +35,7 @@ _KERNEL: Final[dict[str, tuple[str, ...]]] = {
     "limits": (),
     "fhir": _FOUNDATION,
     "patterns": ("fhir", *_FOUNDATION),
+    "formats": ("fhir", *_FOUNDATION),
     "search": ("fhir", *_FOUNDATION),
     "tlog": _FOUNDATION,
     "dicom": ("fhir", *_FOUNDATION),
@@ -84,25 +85,31 @@ ROOMS: Final[dict[str, tuple[str, ...]]] = {
     "options": ("config", "settings",),
     "loading": ("repository", *_ALL_KERNEL),
     "access": ("durable_file", "tenants", *_ALL_KERNEL),
+    # Applications embed this without the server.
+    "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
+    # Events that go on to others; the protocol of a FHIR feed is the source's.
+    "outgoing": _FOUNDATION,
+    "feeding": ("originals", "capture", "access", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
     "metrics": ("committer",),
     # One interaction a module; the adapters that observe. The store's contract is only named.
-    "api": (*_SHELL, "exporting", "storage", "clock", *_ALL_KERNEL),
+    "api": (*_SHELL, "feeding", "exporting", "storage", "clock", *_ALL_KERNEL),
     "clinic": (*_SHELL, "api", *_ALL_KERNEL),
     "privacy": (*_SHELL, "api", "storage", *_ALL_KERNEL),
     "approvals": ("os_account", "repository", "durable_file", *_ALL_KERNEL),
     "custody": ("os_account", "approvals", "starting", "opening", "privacy", "storage", "config", "settings", "patterns", *_FOUNDATION),
-    # Applications embed this without the server.
-    "capture": ("durable_file", "clock", "patterns", "fhir", *_FOUNDATION),
+    "synchronisation": (),
+    "alerting": ("feeding", "outgoing", "repository", "storage", "durable_file", "clock", *_ALL_KERNEL),
+    "onward": ("alerting", "access", "clock", "feeding", "outgoing", "synchronisation", "metrics", "repository", "config", "settings", *_ALL_KERNEL),
     "demo": ("patterns", "fhir", *_FOUNDATION),
     # A witness runs on somebody else's machine, and knows nothing of FHIR or of repositories.
     "witness": ("tlog", "key_file", "durable_file", "listening", "logs", "config", "settings", *_FOUNDATION),
     # The edges: sockets, terminals, HTML, wiring.
     "transport": (*_SHELL, "api", "tenants", "clinic", *_ALL_KERNEL),
-    "console": (*_SHELL, "api", "privacy", *_ALL_KERNEL),
+    "console": ("exporting", *_SHELL, "api", "privacy", *_ALL_KERNEL),
     "gateway": ("capture", "config", "settings", "listening", "logs", "clock", "patterns", "fhir", *_FOUNDATION),
     # Only this names the clinic, whose libraries need not be there.
     "beside": ("console", "clinic", "transport", "capture", "config", "settings", *_SHELL, "api", *_ALL_KERNEL),
-    "app": ("beside", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
+    "app": ("beside", "onward", "committer", "opening", "exporting", "verification", *_SHELL, "api", "clinic", "privacy", "capture", "transport", "console", "storage", "config", "tenants", "settings", "logs", "listening", "tls", *_ALL_KERNEL),
     "bench": ("app", "beside", "opening", "capture", "api", "access", "demo", "evidence", "listening", "clock", "publisher", "repository", "storage", "config", "settings", *_ALL_KERNEL),
     "commands": ("os_account", "moving", "access", "opening", "exporting", "fetching", "verification", "evidence", "app", "loading", "repository", "storage", "demo", "capture", "clock", "config", "settings", *_ALL_KERNEL),
     "accounts": ("os_account", "options", "commands", "config", "settings", *_FOUNDATION),
@@ -123,6 +130,8 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "key_file": ("cryptography",),
     "publisher": ("cryptography", "httpx", "rfc3161_client"),
     "fetching": ("httpx",),
+    "outgoing": ("httpx",),
+    "feeding": ("originals", "httpx", "nats"),
     "exporting": ("pyarrow",),
     "witness": ("uvloop", "prometheus_client"),
     "verification": ("httpx",),

@@ -41,6 +41,8 @@ INTERACTIONS: Final[dict[str, Interaction]] = {
     "$export-status": Interaction("rs"),
     "$export-cancel": Interaction("rs"),
     "$export-file": Interaction("rs", recorded=True),
+    # Each message goes to an address; that somebody has set it up is what there is to know.
+    "subscribe": Interaction("rs", recorded=True),
     "$gaps": Interaction(recorded=True),
     "$quarantine": Interaction("r", recorded=True),
     "log": Interaction(),
@@ -88,8 +90,8 @@ _READERS: Final = frozenset(
 # The first role of an identity that may do a thing decides what is seen.
 ROLES: Final = (
     Role("source", "Source", ("system",), Sees.OWN, frozenset(["create", "batch", "definitions"])),
-    Role("privacy-officer", "Privacy officer", _STAFF, Sees.ALL, _LOOK | _EVIDENCE | _EXPORT | {"$gaps", "$quarantine"}),
-    Role("auditor", "Auditor", _STAFF, Sees.ALL, _LOOK | _EVIDENCE | _EXPORT | {"$gaps", "$quarantine"}),
+    Role("privacy-officer", "Privacy officer", _STAFF, Sees.ALL, _LOOK | _EVIDENCE | _EXPORT | {"$gaps", "$quarantine", "subscribe"}),
+    Role("auditor", "Auditor", _STAFF, Sees.ALL, _LOOK | _EVIDENCE | _EXPORT | {"$gaps", "$quarantine", "subscribe"}),
     Role("security-officer", "Security officer", _STAFF, Sees.SECURITY, _LOOK | {"$gaps", "log", "metrics"}),
     Role("external-auditor", "External auditor", ("user",), Sees.SHARE, _LOOK | _EVIDENCE),
     Role("administrator", "Administrator", _STAFF, Sees.NOTHING, frozenset(["definitions", "metrics", "log", "$gaps"]), _READERS),

@@ -12,6 +12,7 @@ from caretrail.api.http import Request, Response
 from caretrail.api.operations import BY_ID, OPERATIONS, Operation
 from caretrail.errors import NotFoundError
 from caretrail.fhir.profiles import PROFILES
+from caretrail.fhir.subscription import PROFILE, TOPIC
 from caretrail.search.parameters import FHIR, PARAMETERS, SearchParameter, Type
 
 if TYPE_CHECKING:
@@ -51,7 +52,15 @@ _FHIR_VERSION: Final = "4.0.1"
 
 async def metadata(request: Request, service: Service) -> Response:
     """FHIR capabilities: the CapabilityStatement of this server."""
-    return Response(200, _statement(request.base, service.issuer, insecure=service.gate.insecure))
+    return Response(
+        200,
+        _statement(
+            request.base,
+            service.issuer,
+            insecure=service.gate.insecure,
+            subscribes=service.subscriptions is not None,
+        ),
+    )
 
 
 async def operation_definition(request: Request, _: Service) -> Response:
@@ -101,7 +110,7 @@ def _all(request: Request, found: list[dict[str, Any]]) -> Response:
 
 
 @lru_cache(8)
-def _statement(base: str, issuer: str, *, insecure: bool) -> bytes:
+def _statement(base: str, issuer: str, *, insecure: bool, subscribes: bool) -> bytes:
     return msgspec.json.encode(
         {
             "resourceType": "CapabilityStatement",
@@ -115,7 +124,7 @@ def _statement(base: str, issuer: str, *, insecure: bool) -> bytes:
             "implementation": {"description": "This Audit Record Repository", "url": base},
             "fhirVersion": _FHIR_VERSION,
             "format": _FORMATS,
-            "rest": [_rest(issuer, insecure=insecure)],
+            "rest": [_rest(issuer, insecure=insecure, subscribes=subscribes)],
         }
     )
 
@@ -135,7 +144,7 @@ def security(issuer: str, *, insecure: bool) -> dict[str, Any]:
     return found
 
 
-def _rest(issuer: str, *, insecure: bool) -> dict[str, Any]:
+def _rest(issuer: str, *, insecure: bool, subscribes: bool) -> dict[str, Any]:
     return {
         "mode": "server",
         "documentation": _SEARCHING,
@@ -143,6 +152,7 @@ def _rest(issuer: str, *, insecure: bool) -> dict[str, Any]:
         "resource": [
             _audit_event(),
             *map(_conformance, ("OperationDefinition", "SearchParameter")),
+            *([_subscription()] if subscribes else []),
         ],
         "interaction": _documented(_SYSTEM_INTERACTIONS),
         "operation": [_called(row) for row in OPERATIONS if row.on_system],
@@ -186,6 +196,16 @@ def _called(row: Operation) -> dict[str, str]:
 
 def _conformance(kind: str) -> dict[str, Any]:
     return {"type": kind, "interaction": [{"code": "read"}, {"code": "search-type"}]}
+
+
+def _subscription() -> dict[str, Any]:
+    """Return what there is of Subscription (Subscriptions R5 Backport, R4)."""
+    return {
+        "type": "Subscription",
+        "supportedProfile": [PROFILE],
+        "interaction": [{"code": code} for code in ("create", "read", "search-type", "delete")],
+        "documentation": f"Topic {TOPIC}: an AuditEvent was recorded. rest-hook; empty or id-only.",
+    }
 
 
 def _documented(interactions: dict[str, str]) -> list[dict[str, str]]:

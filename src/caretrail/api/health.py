@@ -29,6 +29,8 @@ async def ready(_: Request, service: Service) -> Response:
     parts["integrity"] = {**health.get("integrity", {}), **service.integrity()}
     if service.publisher is not None:
         parts["checkpoints"] = service.publisher.health()
+    for name, state in service.parts().items():
+        parts[name] = {**parts.get(name, {}), **state}
     accepting = health["accepting"] and parts.get("checkpoints", {}).get("status") != "conflict"
     body = msgspec.json.encode(parts | {"accepting": accepting})
     return Response(200 if accepting else 503, body, media=JSON)

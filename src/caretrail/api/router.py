@@ -30,6 +30,7 @@ from caretrail.api import (
     retrieve,
     review,
     statistics,
+    subscription,
     syslog_search,
 )
 from caretrail.api.failure import FORBIDDEN, failure, refusal, unexpected
@@ -130,6 +131,7 @@ def _export_routes() -> Iterator[Route]:
 
 _DEFINITION: Final = f"{ROOT}/OperationDefinition"
 _PARAMETER: Final = f"{ROOT}/SearchParameter"
+_SUBSCRIPTION: Final = f"{ROOT}/Subscription"
 _INTAKE: Final = "/intake/{provider}"
 
 # A route is one row here. HEAD is answered wherever GET is.
@@ -152,6 +154,25 @@ ROUTES: Final = (
     Route("GET", ROOT, retrieve.search_system, "search-system"),
     Route("POST", f"{ROOT}/_search", retrieve.search_system, "search-system", body="form"),
     *_compartment_routes(),
+    Route(
+        "POST",
+        _SUBSCRIPTION,
+        subscription.create,
+        "subscription-create",
+        body="event",
+        needs="subscribe",
+    ),
+    Route("GET", _SUBSCRIPTION, subscription.search, "subscription-search", needs="subscribe"),
+    Route(
+        "GET", f"{_SUBSCRIPTION}/{{id}}", subscription.read, "subscription-read", needs="subscribe"
+    ),
+    Route(
+        "DELETE",
+        f"{_SUBSCRIPTION}/{{id}}",
+        subscription.delete,
+        "subscription-delete",
+        needs="subscribe",
+    ),
     Route("GET", f"{ROOT}/metadata", capability.metadata, "capabilities", public=True),
     Route("GET", _DEFINITION, capability.operation_definitions, "definitions"),
     Route("GET", f"{_DEFINITION}/{{id}}", capability.operation_definition, "definitions"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from caretrail.access.rate import Rate
     from caretrail.api.auditing import Auditing
     from caretrail.exporting.jobs import Exports
+    from caretrail.feeding.subscriptions import Subscriptions
     from caretrail.publisher.publishing import Publisher
     from caretrail.repository import Repository
 
@@ -32,6 +33,7 @@ class Service(NamedTuple):
     `integrity` says what the last verification has found. `now` is in milliseconds since 1970.
     `issuer` is where the authorization server is, "" without one. `prefix` comes before `/fhir` in
     the addresses of a tenant.
+    `parts` is what else has a state that an operator wants to know, by its name.
     Without `auditing` reads leave no event, and `rate` bounds what each source records.
     """
 
@@ -52,3 +54,5 @@ class Service(NamedTuple):
     auditing: Auditing | None = None
     rate: Rate | None = None
     prefix: str = ""
+    parts: Callable[[], Mapping[str, Any]] = dict
+    subscriptions: Subscriptions | None = None

@@ -16,6 +16,7 @@ KINDS: Final = RESOURCE_TYPES - {
     "OperationDefinition",
     "Parameters",
     "SearchParameter",
+    "Subscription",
 }
 
 # What no index answers: where something is on the globe, full text, and named queries.

@@ -21,6 +21,7 @@ ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
 SECURITY_CONFIGURATION: Final = codes.SECURITY_CONFIGURATION
 SETTINGS: Final = codes.security_event("settings", "Settings in Force")
 APPROVAL: Final = codes.security_event("approval", "Act of Two Persons")
+ALERT: Final = codes.security_event("alert", "Alert")
 CLOCK_STEP: Final = codes.security_event("clock-step", "Clock Step")
 NOBODY: Final[Mapping[str, str]] = MappingProxyType({})
 UNSET: Final = "(not set)"
@@ -241,6 +242,21 @@ def verified(log: Log, *, size: int, findings: int, seconds: int) -> Json:
     details = {"verified-size": str(size), "findings": str(findings), "seconds": str(seconds)}
     outcome = "8" if findings else "0"
     return _event(log, codes.AUDIT_LOG_USED, None, "R", detail_list(details), outcome=outcome)
+
+
+def handed_on(log: Log, *, feed: str, kind: str, events: int, until: int) -> Json:
+    """DICOM Export: what a feed has handed on since it last said so, up to an entry (exclusive)."""
+    details = {"feed": feed, "format": kind, "events": str(events), "until-entry": str(until)}
+    return _event(log, codes.EXPORT, None, "R", detail_list(details))
+
+
+def alerted(log: Log, *, reference: str, kind: str, subject: str, state: str) -> Json:
+    """DICOM Security Alert: people were told of something; `state` is `begun` or `ended`."""
+    details = {"alert": kind, "reference": reference, "state": state}
+    details |= {"subject": subject} if subject else {}
+    outcome = "0" if state == "ended" else "4"
+    rows = detail_list(details)
+    return _event(log, codes.SECURITY_ALERT, ALERT, "E", rows, outcome=outcome)
 
 
 def _event(

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caretrail.errors import ConfigurationError
-from caretrail.patterns.codes import PERSON
+from caretrail.patterns.codes import PATIENT, PERSON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -41,11 +41,17 @@ class Field(NamedTuple):
 
 
 def _is_user(agent: Json) -> bool:
-    return agent["requestor"] is True
+    return agent.get("requestor") is True
 
 
 def _is_patient(entity: Json) -> bool:
-    return entity.get("type") == {"system": PERSON.system, "code": PERSON.code}
+    """Tell whether an entity is a patient, however its source says it."""
+    kind, role = entity.get("type", {}), entity.get("role", {})
+    return (
+        (kind.get("system"), kind.get("code")) == PERSON[:2]
+        or (role.get("system"), role.get("code")) == PATIENT[:2]
+        or "/Patient/" in f"/{entity.get('what', {}).get('reference', '')}"
+    )
 
 
 def _is_ip(agent: Json) -> bool:
@@ -65,6 +71,7 @@ FIELDS: Final[dict[str, Field]] = {
     "query.raw": Field(("entity",), "query"),
     "query.text": Field(("entity",), "description"),
     "patient.identifier": Field(("entity", "what", "identifier"), "value", _is_patient),
+    "patient.reference": Field(("entity", "what"), "reference", _is_patient),
     "patient.display": Field(("entity", "what"), "display", _is_patient),
     "entity.detail": Field(("entity",), "detail"),
 }
@@ -105,7 +112,8 @@ class Redaction:
             owner[member] = hidden
 
     def _pseudonym(self, value: str) -> str:
-        kind, slash, name = value.rpartition("/")
+        # Of a reference to a version the id is before it.
+        kind, slash, name = value.partition("/_history/")[0].rpartition("/")
         digest = hmac.digest(self.key, name.encode("utf-8", "replace"), "sha256").hex()
         return f"{kind}{slash}{digest[:_PSEUDONYM_CHARACTERS]}"
 

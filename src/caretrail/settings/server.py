@@ -237,6 +237,28 @@ class Settings:
             "help": "What patients are told of staff: name (and role), role, or organisation (only).",
         },
     )
+    feeds: Path | None = field(
+        default=None,
+        metadata={
+            "content": True,
+            "help": "A TOML file of feeds: where events go on to, which, and in which format.",
+        },
+    )
+    alerts: Path | None = field(
+        default=None,
+        metadata={
+            "content": True,
+            "help": "A TOML file of alerts: who is told, by mail or webhook, and from when on.",
+        },
+    )
+    subscription_hosts: str = field(
+        default="",
+        metadata={
+            "shown": True,
+            "help": "Hosts, by comma, to which Subscriptions may send though they are inside the"
+            " own network.",
+        },
+    )
     source_rate: int = field(
         default=0,
         metadata={

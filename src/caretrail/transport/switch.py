@@ -17,7 +17,7 @@ App = Callable[["Scope", "Receive", "Send"], Awaitable[None]]
 
 # What the repository answers, by the part of the path after the base.
 _REPOSITORY: Final = frozenset(
-    ["AuditEvent", "OperationDefinition", "SearchParameter", ".well-known"]
+    ["AuditEvent", "OperationDefinition", "SearchParameter", "Subscription", ".well-known"]
 )
 _TENANTS: Final = tenants.path("")
 _EVENT_COMPARTMENTS: Final = ("/AuditEvent", "/AuditEvent/_search")

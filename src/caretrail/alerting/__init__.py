@@ -1,0 +1,1 @@
+"""Alerts: people are told once that something is wrong, and once that it is over."""

@@ -1,0 +1,1 @@
+"""Feeds: events that go on to other systems, in order, at least once, from where each one is."""

@@ -1,0 +1,1 @@
+"""What receives a feed: one module a kind."""

@@ -18,8 +18,6 @@ from caretrail.errors import ApprovalNeededError, NotFoundError, ParameterError
 from caretrail.fhir import temporal
 from caretrail.limits import APPROVAL_FILE_BYTES_MAX, APPROVAL_SECONDS, APPROVALS_WAITING_MAX
 from caretrail.patterns import own
-from caretrail.search.query import parse
-from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,7 +99,7 @@ async def permit(repository: Repository, folder: Path, act: Act, person: Person)
         await _say(repository, _DONE, names | {"command": act.command, "digest": asked.digest})
         _file(folder, asked.id).unlink(missing_ok=True)
         return names
-    raise ApprovalNeededError(_next(await _ask(repository, folder, act, person)))
+    raise ApprovalNeededError(_next(await _ask(repository, folder, act, person, told)))
 
 
 async def approve(repository: Repository, folder: Path, approval: str, person: Person) -> Asked:
@@ -137,14 +135,16 @@ async def waiting(repository: Repository, folder: Path) -> list[Asked]:
     return list(_waiting(folder, await _told(repository), now))
 
 
-async def _ask(repository: Repository, folder: Path, act: Act, person: Person) -> Asked:
-    told = await _told(repository)
-    open_ids = {one.id for one in _waiting(folder, told, repository.speaking().recorded)}
+async def _ask(
+    repository: Repository, folder: Path, act: Act, person: Person, told: Mapping[str, _Told]
+) -> Asked:
+    recorded = repository.speaking().recorded
+    open_ids = {one.id for one in _waiting(folder, told, recorded)}
     if len(open_ids) >= APPROVALS_WAITING_MAX:
         raise ParameterError("too many requests wait: approve them, or let them expire")
     for past in told.keys() - open_ids:
         _file(folder, past).unlink(missing_ok=True)
-    now = temporal.instant(repository.speaking().recorded).milliseconds
+    now = temporal.instant(recorded).milliseconds
     asked = Asked(
         id=secrets.token_hex(_ID_BYTES),
         act=act,
@@ -198,16 +198,9 @@ def _waiting(folder: Path, told: Mapping[str, _Told], now: str) -> Iterator[Aske
 
 async def _told(repository: Repository) -> dict[str, _Told]:
     """Return what the log says of every approval. The first request of an id is the one."""
-    query = parse([("subtype", own.APPROVAL.code), ("_sort", "_lastUpdated")], strict=True, base="")
     found: dict[str, _Told] = {}
-    async for record in repository.every(query):
-        if record.kind != Kind.OWN:
-            continue
-        details = {
-            row.type: row.valueString or ""
-            for entity in record.event.entity or ()
-            for row in entity.detail or ()
-        }
+    async for record in repository.own_facts(own.APPROVAL):
+        details = own.details_of(record.event)
         known = found.get(details.get("approval", ""), _Told((), {}))
         states = (*known.states, details.get("state", ""))
         found[details.get("approval", "")] = _Told(states, {**details, **known.details})

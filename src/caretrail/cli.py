@@ -186,8 +186,13 @@ def verify(
     tsa: Annotated[
         Path | None,
         typer.Option(
-            help="A bundle's time stamps: certificates of authorities that you trust (PEM)."
+            help="Time stamps of a bundle or a write-once folder: certificates of authorities that"
+            " you trust (PEM)."
         ),
+    ] = None,
+    worm_folder: Annotated[
+        Path | None,
+        typer.Option(help="A folder's write-once folder of checkpoints and time stamps."),
     ] = None,
     checkpoint_store: Annotated[
         Path | None,
@@ -216,6 +221,7 @@ def verify(
         looking = Looking(
             data=data,
             policy=policy,
+            worm=worm_folder,
             tsa=tsa,
             store=checkpoint_store,
             memory=state,

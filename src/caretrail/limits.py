@@ -234,8 +234,6 @@ INCLUDE_ROUNDS_MAX: Final = 4  # How far `_include:iterate` follows references.
 # A clock that is slewed moves by half a millisecond a second; what moves by more was set.
 CLOCK_STEP_MILLISECONDS: Final = 2_000
 CLOCK_WATCH_SECONDS: Final = 5.0
-# Events of others that look like the log's own: a start reads over so many, some seconds' worth.
-START_FOREIGN_EVENTS_MAX: Final = 10_000
 # A second person answers within a working day; what is asked for must not lie about.
 APPROVAL_SECONDS: Final = 24 * 3_600
 APPROVAL_FILE_BYTES_MAX: Final = 1024 * 1024  # The ids of thousands of events to be erased.

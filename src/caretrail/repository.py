@@ -31,8 +31,9 @@ from caretrail.retrieving import Page, SecondsLeft
 from caretrail.search.order import Order
 from caretrail.search.parameters import BY_CODE
 from caretrail.search.plan import compile_query
-from caretrail.search.query import Sort
+from caretrail.search.query import Sort, parse
 from caretrail.search.record import NO_FLAGS, Flag, Record
+from caretrail.search.sender import of_producer
 from caretrail.sequencer import DAY_MILLISECONDS, Pending, prepare
 from caretrail.statistics import Stats, statistics
 from caretrail.storage.contract import Refused, Sender, Stored
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from caretrail.fhir.audit_event import AuditEvent
+    from caretrail.patterns.codes import Code
     from caretrail.search.order import Place
     from caretrail.search.query import Query
     from caretrail.sequencer import Identity
@@ -58,6 +60,7 @@ T = TypeVar("T")
 _READERS: Final = 2
 # Who sends what the log says of itself; no credential has this name.
 OWN: Final = Sender("caretrail:log")
+_SENT_BY_ITSELF: Final = of_producer(OWN.producer)
 _RANDOM_BYTES: Final = 10
 _STOCK_BYTES: Final = 16_384
 
@@ -247,6 +250,23 @@ class Repository:
             if page.next is None:
                 return
             query = replace(query, page=page.next)
+
+    async def own_facts(
+        self, subtype: Code, *, newest_first: bool = False
+    ) -> AsyncIterator[Record]:
+        """Yield the log's own events of a subtype, by their receipt.
+
+        Anybody may send events that look like them; however many those are, they cost nothing.
+        Raises TooCostlyError.
+        """
+        order = "-_lastUpdated" if newest_first else "_lastUpdated"
+        query = parse([("subtype", subtype.code), ("_sort", order)], strict=True, base="")
+        async for record in self.every(
+            replace(query, within=(_SENT_BY_ITSELF,), binding=OWN.producer)
+        ):
+            # What is the log's own its entry says, whatever a sender is called.
+            if record.kind == Kind.OWN:
+                yield record
 
     async def included(self, query: Query, records: Sequence[Record]) -> list[Record]:
         """Return the events that `_include` and `_revinclude` add to a page."""

@@ -16,20 +16,15 @@ from typing import TYPE_CHECKING, Final
 from caretrail import __version__, clock, config, os_account
 from caretrail.errors import Error, TooCostlyError
 from caretrail.fhir.temporal import format_instant
-from caretrail.limits import (
-    CLOCK_STEP_MILLISECONDS,
-    CLOCK_WATCH_SECONDS,
-    START_FOREIGN_EVENTS_MAX,
-)
+from caretrail.limits import CLOCK_STEP_MILLISECONDS, CLOCK_WATCH_SECONDS
 from caretrail.patterns import codes, own
-from caretrail.search.query import parse
 from caretrail.settings import told
-from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caretrail.clock import Reading
+    from caretrail.patterns.codes import Code
     from caretrail.repository import Repository
     from caretrail.settings import Settings
 
@@ -91,7 +86,7 @@ async def _compare_clock(repository: Repository, received: int) -> None:
 
 
 async def _compare_version(repository: Repository) -> None:
-    last = await _found(repository, codes.APPLICATION_START.code)
+    last = await _found(repository, codes.APPLICATION_START)
     before = last.get("version", __version__)
     if before != __version__:
         log = repository.speaking()
@@ -108,8 +103,8 @@ async def _compare_settings(repository: Repository, settings: Settings) -> None:
         settings,
         digest=lambda text: hmac.digest(key, text.encode(), sha256).hex()[:_DIGEST_DIGITS],
     )
-    last = await _found(repository, own.SETTINGS.code)
-    before = own.settings_of(last.items()) if last else None
+    last = await _found(repository, own.SETTINGS)
+    before = own.settings_of(last) if last else None
     known = {name: value for name, value in now.items() if value}
     if before == known:
         return
@@ -126,39 +121,23 @@ async def _compare_settings(repository: Repository, settings: Settings) -> None:
 
 async def last_settings(repository: Repository) -> dict[str, str] | None:
     """Return what the last server's settings were, as the log tells of them; None before any."""
-    last = await _last(repository, own.SETTINGS.code)
-    return own.settings_of(last.items()) if last else None
+    last = await _last(repository, own.SETTINGS)
+    return own.settings_of(last) if last else None
 
 
-async def _found(repository: Repository, subtype: str) -> dict[str, str]:
-    """Return what `_last` does, {} where too many others wrote the like: a start does not fail."""
+async def _found(repository: Repository, subtype: Code) -> dict[str, str]:
+    """Return what `_last` does, {} where that takes too long to find: a start does not fail."""
     try:
-        return await _last(repository, subtype, foreign_max=START_FOREIGN_EVENTS_MAX)
+        return await _last(repository, subtype)
     except TooCostlyError:
         _log.warning("what the last start said could not be found in time")
         return {}
 
 
-async def _last(
-    repository: Repository, subtype: str, *, foreign_max: int | None = None
-) -> dict[str, str]:
-    """Return the details of the newest event of the log's own with that subtype, {} for none.
-
-    Anybody may send an event that looks like one; what is the log's own its entry says. With
-    `foreign_max` others are passed over no longer than that.
-    """
-    query = parse([("subtype", subtype), ("_sort", "-_lastUpdated")], strict=True, base="")
-    foreign = 0
-    async for record in repository.every(query):
-        if record.kind == Kind.OWN:
-            return {
-                row.type: row.valueString or ""
-                for entity in record.event.entity or ()
-                for row in entity.detail or ()
-            }
-        foreign += 1
-        if foreign == foreign_max:
-            break
+async def _last(repository: Repository, subtype: Code) -> dict[str, str]:
+    """Return the details of the newest event of the log's own with that subtype, {} for none."""
+    async for record in repository.own_facts(subtype, newest_first=True):
+        return own.details_of(record.event)
     return {}
 
 

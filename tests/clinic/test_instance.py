@@ -108,6 +108,17 @@ def test_a_patch_changes_a_part(clinic: Hospital) -> None:
     assert clinic.found("Patient?given=bela") == ["Patient/p1"]
 
 
+def test_a_patch_copies_what_it_has_changed_itself(clinic: Hospital) -> None:
+    clinic.put(patient())
+    change = [
+        {"op": "replace", "path": "/name/0/family", "value": "Test"},
+        {"op": "copy", "from": "/name/0", "path": "/name/-"},
+        {"op": "remove", "path": "/name/0"},
+    ]
+    names = clinic.request("PATCH", "Patient/p1", change).json()["name"]
+    assert [one["family"] for one in names] == ["Test"]
+
+
 @pytest.mark.parametrize(
     ("change", "status"),
     [
@@ -115,6 +126,17 @@ def test_a_patch_changes_a_part(clinic: Hospital) -> None:
         ([{"op": "remove", "path": "/nowhere"}], 422),
         ([{"op": "replace", "path": "/id", "value": "p2"}], 422),
         ([{"op": "replace", "path": "", "value": 1}], 422),
+        # Each one doubles the list: thirty of them would be gigabytes.
+        ([{"op": "copy", "from": "/name", "path": "/name/-"}] * 30, 413),
+        ([{"op": "copy", "from": "/nowhere", "path": "/name/-"}], 422),
+        # A tree that is too deep to be copied.
+        (
+            [
+                *({"op": "add", "path": "/x" * depth, "value": {}} for depth in range(1, 700)),
+                {"op": "copy", "from": "/x", "path": "/y"},
+            ],
+            422,
+        ),
         ([{"op": "add", "path": "/name", "value": "Ada"}], 400),
         ([{"op": "turn", "path": "/name"}], 400),
         ({"op": "remove", "path": "/gender"}, 400),

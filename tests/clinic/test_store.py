@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,6 +78,22 @@ def test_a_change_that_fails_leaves_nothing(opened: Opened) -> None:
     opened.put("a")
     with pytest.raises(StoreError):
         opened.put("a")  # The same version once more.
+    assert opened.count() == 1
+
+
+def test_a_commit_that_fails_leaves_nothing_and_does_not_end_the_store(opened: Opened) -> None:
+    """A key that is checked at the commit alone fails there, as a full disk may."""
+    with closing(sqlite3.connect(opened.folder / clinic_sqlite.DATABASE)) as connection:
+        connection.executescript(
+            "CREATE TABLE trap(seq INTEGER REFERENCES version DEFERRABLE INITIALLY DEFERRED);"
+            "CREATE TRIGGER trapped AFTER INSERT ON version"
+            " BEGIN INSERT INTO trap VALUES (-1); END;"
+        )
+        with pytest.raises(StoreError):
+            opened.put("a")
+        connection.execute("DROP TRIGGER trapped")
+    assert opened.count() == 0
+    opened.put("a")
     assert opened.count() == 1
 
 

@@ -14,6 +14,7 @@ from caretrail.clock import Reading
 from caretrail.errors import StoreError, TooCostlyError
 from caretrail.limits import CLOCK_STEP_MILLISECONDS
 from caretrail.patterns import codes, own
+from caretrail.repository import OWN
 from caretrail.search.query import parse
 from caretrail.settings import Settings
 from caretrail.tlog.entry import Kind
@@ -134,16 +135,35 @@ def forged(number: int) -> bytes:
     ).encode()
 
 
-def test_nobody_else_can_say_what_the_settings_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_else_can_say_what_the_settings_were(tmp_path: Path) -> None:
     serve(settings(tmp_path))
     run(settings(tmp_path), append(*map(forged, range(3))))
     assert serve(settings(tmp_path))[-1][1]["stopped-before"] == "clean"
     assert subtypes(serve(settings(tmp_path))).count("110129") == 1
-    # One who sends a great many makes a start tell everything anew, and not fail.
-    monkeypatch.setattr(starting, "START_FOREIGN_EVENTS_MAX", 2)
-    assert subtypes(serve(settings(tmp_path))).count("110129") == 2
+
+
+def test_events_that_look_like_the_logs_own_are_never_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many somebody sends, what the log says itself is found beside them."""
+    serve(settings(tmp_path))
+    run(settings(tmp_path), append(*map(forged, range(50))))
+    read: list[str] = []
+    search = retrieving.search
+
+    def counted(*given: Any) -> Any:
+        page = search(*given)
+        read.extend(record.producer for record in page.records)
+        return page
+
+    async def ask(log: Opened) -> None:
+        monkeypatch.setattr(retrieving, "search", counted)
+        last = await starting.last_settings(log.repository)
+        assert last is not None
+        assert last["port"] == "8080"
+
+    run(settings(tmp_path), ask)
+    assert set(read) == {OWN.producer}
 
 
 def test_a_start_does_not_fail_over_a_search_that_takes_too_long(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from caretrail import opening
 from caretrail.settings import Settings
 from caretrail.tlog.checkpoint import Checkpoint
+from caretrail.tlog.note import Note
 from tests.storage import world
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caretrail.publisher.signing_key import Signer
-    from caretrail.tlog.note import Note
 
 
 def settings(home: Path) -> Settings:
@@ -68,6 +68,13 @@ def property_of(home: Path, name: str) -> str:
     with database(home) as db:
         (value,) = db.execute("SELECT value FROM property WHERE name = ?", (name,)).fetchone()
         return bytes(value).decode()
+
+
+def notes(home: Path) -> list[Note]:
+    """Return the signed checkpoints that the log keeps inside, oldest first."""
+    with database(home) as db:
+        rows = db.execute("SELECT note FROM signed ORDER BY number").fetchall()
+    return [Note.parse(bytes(data)) for (data,) in rows]
 
 
 def signers(home: Path) -> list[Signer]:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from caretrail.errors import Issue, ParameterError
-from caretrail.limits import TERM_CHARACTERS_MAX
-from caretrail.search.index import ORGANISATION, PRODUCER
+from caretrail.search import sender
 from caretrail.search.matches import matches
-from caretrail.search.parameters import BY_CODE, SearchParameter, Type
+from caretrail.search.parameters import BY_CODE
 from caretrail.search.query import Clause, Query
 from caretrail.search.reference import Value as ReferenceValue
-from caretrail.search.term import Node, Prefix, Term, spell
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -28,55 +26,6 @@ if TYPE_CHECKING:
 Projection = Callable[[bytes], bytes]
 # The claim of an organisation that stands for all of them.
 EVERY_ORGANISATION: Final = "*"
-
-
-class SenderValue(NamedTuple):
-    """The name of a sender or of an organisation, as the log has it beside an event."""
-
-    name: str
-
-    def matches(self, elements: Collection[str]) -> bool:
-        """Tell whether it is this one."""
-        return self.name in elements
-
-    def node(self, key: str) -> Node:
-        """Return where the index has it."""
-        return Term(key + spell(self.name))
-
-    @property
-    def exact(self) -> bool:
-        """Tell whether the index alone decides: it cuts long names off."""
-        return len(self.name) <= TERM_CHARACTERS_MAX
-
-
-class AnySender(NamedTuple):
-    """Any name at all."""
-
-    def matches(self, elements: Collection[str]) -> bool:
-        """Tell whether there is one."""
-        return bool(elements)
-
-    def node(self, key: str) -> Node:
-        """Return where the index has them."""
-        return Prefix(key)
-
-    @property
-    def exact(self) -> bool:
-        """Tell whether the index alone decides."""
-        return True
-
-
-def _beside(code: str, key: str, values: Callable[[Any], Sequence[str]]) -> SearchParameter:
-    return SearchParameter(code, Type.TOKEN, key, "", values, f"The {code} beside the event")
-
-
-# No search names these: they are in the index for views alone.
-_ORGANISATION: Final = _beside(
-    "organisation",
-    ORGANISATION,
-    lambda r: (r.record.organisation,) if r.record.organisation else (),
-)
-_PRODUCER: Final = _beside("producer", PRODUCER, lambda r: (r.record.producer,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +104,9 @@ def of_organisation(name: str) -> View:
     """Return the events that were filed under an organisation: "" is none, "*" is any or none."""
     if name == EVERY_ORGANISATION:
         return EVERYTHING
-    clause = (
-        Clause(_ORGANISATION, (SenderValue(name),))
-        if name
-        else Clause(_ORGANISATION, (AnySender(),), negated=True)
-    )
-    return View((clause,), f"organisation {name}")
+    return View((sender.of_organisation(name),), f"organisation {name}")
 
 
 def of_producer(name: str, organisation: str) -> View:
     """Return the events that one source has sent itself."""
-    mine = Clause(_PRODUCER, (SenderValue(name),))
-    return of_organisation(organisation).also((mine,), f"producer {name}")
+    return of_organisation(organisation).also((sender.of_producer(name),), f"producer {name}")

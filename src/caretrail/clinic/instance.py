@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import jsonpatch
 import jsonpointer
+import msgspec
 
 from caretrail.api import negotiation
 from caretrail.api.http import Request, Response, decode_pairs
@@ -22,10 +23,12 @@ from caretrail.errors import (
     MediaTypeError,
     NotFoundError,
     PreconditionError,
+    TooLargeError,
     UnprocessableError,
     VersionError,
 )
 from caretrail.fhir import strict_json
+from caretrail.limits import RESOURCE_BYTES_MAX
 from caretrail.patterns import subjects
 
 ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
@@ -131,10 +134,14 @@ def _patched(work: Work, request: Request, current: Version) -> Response:
         raise MediaTypeError(f"a patch is {JSON_PATCH}")
     document = strict_json.parse(request.body)
     try:
-        tree = jsonpatch.JsonPatch(document.tree).apply(strict_json.read(current.body))
+        tree = _applied(document.tree, strict_json.read(current.body))
     except (jsonpatch.InvalidJsonPatch, TypeError, AttributeError) as error:
         raise InvalidError("the content is no JSON Patch") from error
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+    except (
+        jsonpatch.JsonPatchException,
+        jsonpointer.JsonPointerException,
+        RecursionError,
+    ) as error:
         raise UnprocessableError(
             "the patch does not fit the resource, or its test fails"
         ) from error
@@ -142,6 +149,23 @@ def _patched(work: Work, request: Request, current: Version) -> Response:
     if not isinstance(tree, dict) or (tree.get("resourceType"), tree.get("id")) != (kind, name):
         raise UnprocessableError("a patch leaves the type and the id as they are")
     return _store(work, request, tree, kind, name, "PATCH")
+
+
+def _applied(patch: Any, tree: Any) -> Any:
+    """Return what a patch makes of a tree.
+
+    Each copy may double what is there: raises TooLargeError when all of them together have more
+    than a resource may.
+    """
+    copied = 0
+    for operation in jsonpatch.JsonPatch(patch).patch:
+        if operation["op"] == "copy":
+            value = jsonpointer.resolve_pointer(tree, operation["from"])
+            copied += len(msgspec.json.encode(value))
+            if copied > RESOURCE_BYTES_MAX:
+                raise TooLargeError(f"a patch may copy {RESOURCE_BYTES_MAX} bytes")
+        tree = jsonpatch.JsonPatch([operation]).apply(tree, in_place=True)
+    return tree
 
 
 def delete(work: Work, request: Request) -> Response:

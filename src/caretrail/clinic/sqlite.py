@@ -167,10 +167,11 @@ def _transaction(connection: sqlite3.Connection, begin: str) -> Iterator[None]:
     connection.execute(begin)
     try:
         yield
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+        connection.execute("COMMIT")
+    finally:
+        # After an error, also one of the commit; some have ended it already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class Looking(NamedTuple):
 
     data: Path
     policy: Path | None
+    worm: Path | None
     tsa: Path | None
     store: Path | None
     memory: Path | None
@@ -48,6 +49,8 @@ def verify_target(target: str, looking: Looking) -> tuple[Iterable[str], bool]:
         url=url,
         store=looking.store,
         policy=looking.policy,
+        worm=looking.worm,
+        tsa=looking.tsa,
         progress=looking.progress,
     )
     report = verdict.report

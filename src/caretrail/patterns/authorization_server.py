@@ -12,25 +12,22 @@ from msgspec.structs import replace
 
 from caretrail.patterns import codes
 from caretrail.patterns.agents import policy_of, user_agents, user_of
-from caretrail.patterns.codes import DCM, Code
+from caretrail.patterns.codes import Code
 from caretrail.patterns.elements import (
     coding,
     concept,
-    detail_list,
     machine_agent,
     object_entity,
     patient_entity,
     present,
-    source,
 )
 from caretrail.patterns.observation import identified
-from caretrail.patterns.own import OBJECT_SECURITY_CHANGED, SECURITY_CONFIGURATION
+from caretrail.patterns.own import OBJECT_SECURITY_CHANGED
+from caretrail.patterns.security import alert, people
 
 if TYPE_CHECKING:
     from caretrail.patterns.observation import Json, Observation
 
-RESTRICTED_FUNCTION: Final = Code(DCM, "110132", "Use of Restricted Function")
-ROLES_CHANGED: Final = Code(DCM, "110136", "Security Roles Changed")
 ROLE_DECISION: Final = Code(f"{codes.BALP}/CodeSystem/AuthZsubType", "AuthZ-Role", "Role")
 
 
@@ -48,7 +45,7 @@ def role_decision(observation: Observation, *, organization: Json, consent: str)
         {"type": concept(codes.AUTHORIZER), "who": observation.server.who, "requestor": False},
     ]
     entities: list[Json] = [{"what": identified(consent), "type": coding(codes.CONSENT)}]
-    return _alert(observation, ROLE_DECISION, "E", agents, entities)
+    return alert(observation, ROLE_DECISION, "E", agents, entities)
 
 
 def token_revoked(observation: Observation, *, tokens: tuple[str, ...], reason: str) -> Json:
@@ -57,11 +54,11 @@ def token_revoked(observation: Observation, *, tokens: tuple[str, ...], reason: 
         _object(identified(codes.JTI + token), {"state": "revoked", "reason": reason})
         for token in tokens
     ]
-    return _alert(
+    return alert(
         observation,
         OBJECT_SECURITY_CHANGED,
         "D",
-        _people(observation),
+        people(observation),
         entities,
     )
 
@@ -72,7 +69,7 @@ def token_introspected(observation: Observation, *, active: bool) -> Json:
     what = identified(*known) if known else identified("unknown token")
     entities = [_object(what, {"function": "introspection", "active": str(active).lower()})]
     asking = replace(observation, user=None, credential=None)
-    return _alert(observation, RESTRICTED_FUNCTION, "E", _people(asking), entities)
+    return alert(observation, codes.RESTRICTED_FUNCTION, "E", people(asking), entities)
 
 
 def launched(observation: Observation, *, launch: str) -> Json:
@@ -84,19 +81,7 @@ def launched(observation: Observation, *, launch: str) -> Json:
         _object(identified(launch), {"function": "smart-launch"}),
         *patient_entity(observation.patient),
     ]
-    return _alert(observation, RESTRICTED_FUNCTION, "E", _people(observation), entities)
-
-
-def roles_changed(observation: Observation, *, account: Json, before: str, after: str) -> Json:
-    """DICOM Security Roles Changed: `account` has other roles from now on."""
-    changed = {
-        "what": account,
-        "type": coding(codes.PERSON),
-        "role": coding(codes.USER),
-        "detail": detail_list({"before": before, "after": after}),
-    }
-    agents = _people(observation)
-    return _alert(observation, ROLES_CHANGED, "U", agents, [changed])
+    return alert(observation, codes.RESTRICTED_FUNCTION, "E", people(observation), entities)
 
 
 def configuration_changed(
@@ -104,35 +89,10 @@ def configuration_changed(
 ) -> Json:
     """DICOM Security Configuration: a client or a key of the server; `action` is C, U or D."""
     entities = [_object(what, {"before": before, "after": after})]
-    agents = _people(observation)
-    return _alert(observation, SECURITY_CONFIGURATION, action, agents, entities)
+    agents = people(observation)
+    return alert(observation, codes.SECURITY_CONFIGURATION, action, agents, entities)
 
 
 def _object(what: Json, details: Json) -> Json:
     (entity,) = object_entity(what, codes.SECURITY_RESOURCE, details=details)
     return present(entity)
-
-
-def _people(observation: Observation) -> list[Json]:
-    return [
-        *user_agents(observation, codes.HUMAN),
-        machine_agent(observation.client, codes.APPLICATION),
-    ]
-
-
-def _alert(
-    observation: Observation, subtype: Code, action: str, agents: list[Json], entities: list[Json]
-) -> Json:
-    event = {
-        "resourceType": "AuditEvent",
-        "type": coding(codes.SECURITY_ALERT),
-        "subtype": [coding(subtype)],
-        "action": action,
-        "recorded": observation.recorded,
-        "outcome": observation.outcome,
-        "outcomeDesc": observation.outcome_text,
-        "agent": agents,
-        "source": source(observation, codes.SECURITY_SERVER),
-        "entity": entities,
-    }
-    return present(event)

@@ -15,6 +15,7 @@ from caretrail.patterns.elements import coding, concept, detail_list, present
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from caretrail.fhir.audit_event import AuditEvent
     from caretrail.patterns.observation import Json
 
 ORIGIN_SYSTEM: Final = "urn:caretrail:origin"
@@ -35,6 +36,15 @@ class Log(NamedTuple):
 
     origin: str
     recorded: str
+
+
+def details_of(event: AuditEvent) -> dict[str, str]:
+    """Return the details of an event of the log's own, the last value of each type."""
+    return {
+        row.type: row.valueString or ""
+        for entity in event.entity or ()
+        for row in entity.detail or ()
+    }
 
 
 def started(log: Log, *, version: str, size: int, configuration: str, clean: bool) -> Json:
@@ -80,10 +90,12 @@ def configured(
     return _event(log, codes.SECURITY_ALERT, SECURITY_CONFIGURATION, action, rows, closer=SETTINGS)
 
 
-def settings_of(details: Iterable[tuple[str, str]]) -> dict[str, str]:
+def settings_of(details: Mapping[str, str]) -> dict[str, str]:
     """Return the settings that the details of such an event say were in force."""
     return {
-        name.removeprefix(_SETTING): value for name, value in details if name.startswith(_SETTING)
+        name.removeprefix(_SETTING): value
+        for name, value in details.items()
+        if name.startswith(_SETTING)
     }
 
 

@@ -42,10 +42,8 @@ def logout(observation: Observation) -> Json:
 def emergency_override(observation: Observation, *, started: bool, reason: str) -> Json:
     """DICOM Security Alert, Emergency Override Started or Stopped (breaking the glass)."""
     subtype = codes.EMERGENCY_OVERRIDE_STARTED if started else codes.EMERGENCY_OVERRIDE_STOPPED
-    entities = patient_entity(observation.patient)
-    for entity in entities:
-        entity["detail"] = detail_list({"reason": reason})
-    return _event(observation, codes.SECURITY_ALERT, subtype, "E", _people(observation), entities)
+    entities = patient_entity(observation.patient, reason)
+    return alert(observation, subtype, "E", people(observation), entities)
 
 
 def export(
@@ -81,14 +79,24 @@ def user_attributes_changed(
     observation: Observation, *, account: Json, before: str, after: str
 ) -> Json:
     """DICOM Security Alert, User Security Attributes Changed: roles or state of `account`."""
+    return _account_changed(observation, codes.USER_ATTRIBUTES_CHANGED, account, before, after)
+
+
+def roles_changed(observation: Observation, *, account: Json, before: str, after: str) -> Json:
+    """DICOM Security Alert, Security Roles Changed: `account` has other roles from now on."""
+    return _account_changed(observation, codes.SECURITY_ROLES_CHANGED, account, before, after)
+
+
+def _account_changed(
+    observation: Observation, subtype: Code, account: Json, before: str, after: str
+) -> Json:
     changed = {
         "what": account,
         "type": coding(codes.PERSON),
         "role": coding(codes.USER),
         "detail": detail_list({"before": before, "after": after}),
     }
-    subtype = codes.USER_ATTRIBUTES_CHANGED
-    return _event(observation, codes.SECURITY_ALERT, subtype, "U", _people(observation), [changed])
+    return alert(observation, subtype, "U", people(observation), [changed])
 
 
 def of_kind(
@@ -105,7 +113,7 @@ def of_kind(
             *user_agents(observation, codes.RECIPIENT),
         ]
     else:
-        agents = _people(observation)
+        agents = people(observation)
     made = _event(
         observation,
         kind.type,
@@ -124,7 +132,7 @@ def audit_log_used(observation: Observation) -> Json:
         *query_entity(observation.query, observation.query_text),
         *patient_entity(observation.patient),
     ]
-    agents = _people(observation)
+    agents = people(observation)
     return _event(observation, codes.AUDIT_LOG_USED, None, "R", agents, entities)
 
 
@@ -212,7 +220,7 @@ def audit_recording(observation: Observation, *, started: bool, reason: str, sco
     what = identified("audit-recording", display="Audit recording")
     details = {"reason": reason, "scope": scope}
     entities = object_entity(what, codes.SECURITY_RESOURCE, details=details)
-    return _event(observation, codes.SECURITY_ALERT, subtype, "E", _people(observation), entities)
+    return alert(observation, subtype, "E", people(observation), entities)
 
 
 def gap(observation: Observation, *, since: str, until: str, exchanges: int, reason: str) -> Json:
@@ -230,7 +238,7 @@ def gap(observation: Observation, *, since: str, until: str, exchanges: int, rea
     entities = object_entity(what, codes.SECURITY_RESOURCE, details=details)
     agents = [machine_agent(observation.server, codes.APPLICATION)]
     subtype = codes.RECORDING_STOPPED
-    return _event(observation, codes.SECURITY_ALERT, subtype, "E", agents, entities)
+    return alert(observation, subtype, "E", agents, entities)
 
 
 def job(observation: Observation, *, name: str, start: str, end: str) -> Json:
@@ -275,15 +283,23 @@ def _unsigned(observation: Observation) -> Observation:
 
 
 def _sign(observation: Observation, subtype: Code) -> Json:
-    agents = _people(observation)
+    agents = people(observation)
     return _event(observation, codes.USER_AUTHENTICATION, subtype, "E", agents, [])
 
 
-def _people(observation: Observation) -> list[Json]:
+def people(observation: Observation) -> list[Json]:
+    """Return the agents of what somebody did at a client."""
     return [
         *user_agents(observation, codes.HUMAN),
         machine_agent(observation.client, codes.APPLICATION),
     ]
+
+
+def alert(
+    observation: Observation, subtype: Code, action: str, agents: list[Json], entities: list[Json]
+) -> Json:
+    """Return a DICOM Security Alert."""
+    return _event(observation, codes.SECURITY_ALERT, subtype, action, agents, entities)
 
 
 def _event(

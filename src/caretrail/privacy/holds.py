@@ -5,21 +5,17 @@ A hold is an event of the log's own, and so is its end: the holds in force follo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import parse_qsl
 
 from caretrail.errors import NotFoundError, ParameterError
 from caretrail.patterns import own
 from caretrail.search.query import parse
-from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from caretrail.repository import Repository
-    from caretrail.search.record import Record
-
-_ABOUT: Final = (("subtype", own.OBJECT_SECURITY_CHANGED.code), ("_sort", "_lastUpdated"))
 
 
 class Hold(NamedTuple):
@@ -98,20 +94,9 @@ def pairs_of(query: str) -> list[tuple[str, str]]:
 async def _all(repository: Repository) -> list[tuple[Hold, bool]]:
     """Return every placing and lifting, in order."""
     holds = []
-    async for record in repository.every(parse(_ABOUT, strict=True, base="")):
-        found = _read(record)
-        if found is not None:
-            holds.append(found)
+    async for record in repository.own_facts(own.OBJECT_SECURITY_CHANGED):
+        details = own.details_of(record.event)
+        if details.get("hold", "").isdecimal():
+            hold = Hold(int(details["hold"]), details.get("query", ""), details.get("reason", ""))
+            holds.append((hold, details.get("state") == "placed"))
     return holds
-
-
-def _read(record: Record) -> tuple[Hold, bool] | None:
-    details = {
-        row.type: row.valueString or ""
-        for entity in record.event.entity or ()
-        for row in entity.detail or ()
-    }
-    if record.kind != Kind.OWN or not details.get("hold", "").isdecimal():
-        return None
-    hold = Hold(int(details["hold"]), details.get("query", ""), details.get("reason", ""))
-    return hold, details.get("state") == "placed"

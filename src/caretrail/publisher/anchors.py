@@ -151,6 +151,31 @@ class TimeStampAuthority:
         await self._http.aclose()
 
 
+class Kept(NamedTuple):
+    """A checkpoint of a write-once folder as it was read: its size by its file's name, its stamp."""
+
+    size: str
+    note: bytes
+    stamp: bytes | None
+
+
+def kept(folder: Path) -> list[Kept]:
+    """Return what a write-once folder has, which nobody has checked yet; raises StoreError."""
+    found = []
+    for path in sorted(folder.glob("*.checkpoint"), key=lambda one: (len(one.name), one.name)):
+        stamp = path.with_suffix(".tsr")
+        found.append(Kept(path.stem, _read(path), _read(stamp) if stamp.exists() else None))
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as opened:
+            return opened.read(NOTE_BYTES_MAX + 1)
+    except OSError as error:
+        raise StoreError("the write-once folder cannot be read") from error
+
+
 class WriteOnceFolder:
     """A folder of files `<size>.checkpoint` and `<size>.tsr` that are never written again.
 
@@ -179,7 +204,7 @@ class WriteOnceFolder:
         if not is_new and self._checkpoint(path) != checkpoint:
             raise ConflictError("another checkpoint of this size was kept before")
         # A stamp says what it was made of: one of other bytes would prove nothing.
-        if stamp is not None and self._read(path) == note.format():
+        if stamp is not None and _read(path) == note.format():
             self._create(path.with_suffix(".tsr"), stamp.response)
         return is_new
 
@@ -188,12 +213,12 @@ class WriteOnceFolder:
         size = Checkpoint.parse(note.text).size
         path = self._folder / f"{size}.checkpoint"
         stamp = path.with_suffix(".tsr")
-        if not stamp.exists() or self._read(path) != note.format():
+        if not stamp.exists() or _read(path) != note.format():
             return None
-        return self._read(stamp)
+        return _read(stamp)
 
     def _checkpoint(self, path: Path) -> Checkpoint:
-        return Checkpoint.parse(Note.parse(self._read(path)).text)
+        return Checkpoint.parse(Note.parse(_read(path)).text)
 
     def _create(self, path: Path, data: bytes) -> bool:
         try:
@@ -205,10 +230,3 @@ class WriteOnceFolder:
                 f"the write-once folder cannot be written ({error.strerror})"
             ) from error
         return True
-
-    def _read(self, path: Path) -> bytes:
-        try:
-            with path.open("rb") as opened:
-                return opened.read(NOTE_BYTES_MAX + 1)
-        except OSError as error:
-            raise StoreError("the write-once folder cannot be read") from error

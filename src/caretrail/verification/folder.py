@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from caretrail.errors import ConfigurationError
+from caretrail.errors import ConfigurationError, StoreError
 from caretrail.publisher import checkpoint_store
+from caretrail.publisher.anchors import Pinned, kept
 from caretrail.storage import stores
 from caretrail.storage.contract import LogPlace
 from caretrail.storage.report import Finding, Report, sizes_of
 from caretrail.tlog.policy import Policy
 from caretrail.verification import signatures
+from caretrail.verification.signatures import Anchored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,20 +41,47 @@ def verify_folder(
     url: str = "",
     store: Path | None = None,
     policy: Path | None = None,
+    worm: Path | None = None,
+    tsa: Path | None = None,
     progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Verdict:
     """Check the log of a data folder; the checkpoint store is beside it unless `store` names one.
 
     The log is in the folder, or in the store that `url` names.
 
-    Raises ConfigurationError when something that was named cannot be read.
+    With the write-once folder `worm` each checkpoint in it is compared; its time stamps are checked
+    by the certificates in the file `tsa`. Raises ConfigurationError when something that was named
+    cannot be read.
     """
     trusted = read_policy(policy) if policy is not None else None
     # Before the log is looked at: what is signed from now on may be of a larger one.
     signed, trouble = stored(folder, store)
-    sizes = set(sizes_of((signed or {}).values()))
+    anchored = _anchored(worm, tsa)
+    notes = list((signed or {}).values())
+    if anchored is not None:
+        notes += [one.note for one in anchored.kept]
+    sizes = set(sizes_of(notes))
     report = stores.verify(LogPlace(folder, url), progress=progress, sizes=sizes)
-    return Verdict(report, signatures.judge(report, store=signed, policy=trusted, trouble=trouble))
+    found = signatures.judge(
+        report, store=signed, policy=trusted, trouble=trouble, anchored=anchored
+    )
+    return Verdict(report, found)
+
+
+def _anchored(worm: Path | None, tsa: Path | None) -> Anchored | None:
+    if worm is None:
+        if tsa is not None:
+            raise ConfigurationError("a data folder's --tsa goes with --worm-folder")
+        return None
+    if not worm.is_dir():
+        raise ConfigurationError(f"there is no write-once folder {worm}")
+    try:
+        authority = Pinned.parse(tsa.read_bytes()) if tsa is not None else None
+        return Anchored(kept(worm), authority)
+    except OSError as error:
+        raise ConfigurationError(f"{tsa} cannot be read ({error.strerror})") from error
+    except StoreError as error:
+        raise ConfigurationError(f"{worm} cannot be read") from error
 
 
 def read_policy(path: Path) -> Policy:
@@ -97,6 +126,9 @@ def lines(verdict: Verdict, *, listed: bool) -> Iterator[str]:
         names = ", ".join(one.name for one in signed.accepted.witnesses) or "nobody else"
         size = signed.accepted.checkpoint.size
         yield f"witnessed: the first {size} entries, by {names}"
+    if signed.stamped is not None:
+        size, stamp = signed.stamped
+        yield f"time-stamped: the first {size} entries, at {stamp.time.isoformat()}"
     for what in (*report.unchecked, *signed.unchecked):
         yield f"not checked: {what}"
 
@@ -129,6 +161,8 @@ def machine(verdict: Verdict) -> dict[str, Any]:
         "redacted": [one._asdict() for one in report.redacted],
         "signed_size": signed.size,
         "witnessed_size": accepted.checkpoint.size if accepted else None,
+        "stamped_size": signed.stamped[0] if signed.stamped else None,
+        "stamped_time": signed.stamped[1].time.isoformat() if signed.stamped else None,
         "witnesses": [one._asdict() for one in accepted.witnesses] if accepted else [],
         "checked": ["events", "tree", "index", *signed.checked],
         "not_checked": [*report.unchecked, *signed.unchecked],

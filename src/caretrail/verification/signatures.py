@@ -8,17 +8,18 @@ a recovery gave it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caretrail.errors import VerificationError
+from caretrail.errors import UnavailableError, VerificationError
 from caretrail.patterns.succession import KeysChanged, Recovered
 from caretrail.tlog.checkpoint import Checkpoint
 from caretrail.tlog.key_history import KeyHistory
 from caretrail.tlog.note import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from caretrail.publisher.anchors import Kept, Pinned, TimeStamp
     from caretrail.storage.report import Report
     from caretrail.tlog.policy import Accepted, Policy
 
@@ -27,6 +28,7 @@ NO_STORE: Final = (
     " would not show)"
 )
 NO_POLICY: Final = "witnesses (no --policy was given)"
+_NO_AUTHORITY: Final = "time stamps (no --tsa was given)"
 _NO_KEYS: Final = "signatures (this log has no key yet)"
 _NO_NOTES: Final = "signatures (no signed checkpoint is kept)"
 
@@ -35,13 +37,22 @@ _NO_NOTES: Final = "signatures (no signed checkpoint is kept)"
 class Signed:
     """What was found about signatures, beside the findings, which go to the report.
 
-    `size` is the largest tree that was signed, `accepted` what the policy accepts.
+    `size` is the largest tree that was signed, `accepted` what the policy accepts, `stamped` the
+    largest tree with a time stamp, and that.
     """
 
     checked: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     size: int | None = None
     accepted: Accepted | None = None
+    stamped: tuple[int, TimeStamp] | None = None
+
+
+class Anchored(NamedTuple):
+    """What a write-once folder has, and by whom its time stamps are believed, if by anybody."""
+
+    kept: Sequence[Kept]
+    authority: Pinned | None
 
 
 def judge(
@@ -50,13 +61,14 @@ def judge(
     store: Mapping[str, bytes] | None,
     policy: Policy | None = None,
     trouble: str = "",
+    anchored: Anchored | None = None,
 ) -> Signed:
     """Compare what was signed with the tree; findings are added to the report.
 
     `store` has the last signed checkpoints by origin, None where there is no store, or where it
     cannot be read, which `trouble` says.
     """
-    found = _Judge(report).run(store, policy)
+    found = _Judge(report).run(store, policy, anchored)
     if trouble:
         # It is there, and it cannot be compared: that is more than not having been checked.
         report.add(None, trouble)
@@ -72,11 +84,18 @@ class _Judge:
         self._history: KeyHistory | None = None
         self._notes: list[Note] = []
 
-    def run(self, store: Mapping[str, bytes] | None, policy: Policy | None) -> Signed:
+    def run(
+        self,
+        store: Mapping[str, bytes] | None,
+        policy: Policy | None,
+        anchored: Anchored | None,
+    ) -> Signed:
         self._follow_names()
         self._read_history()
         self._check_notes()
         self._check_store(store)
+        if anchored is not None:
+            self._check_anchors(anchored)
         self._check_policy(policy)
         return self._found
 
@@ -193,6 +212,32 @@ class _Judge:
             self._notes.append(note)
         except VerificationError as error:
             self._report.add(None, f"the checkpoint store: {error}")
+
+    def _check_anchors(self, anchored: Anchored) -> None:
+        """See that each checkpoint of the write-once folder is of this tree, and stamped as it is."""
+        stamps = 0
+        for one in anchored.kept:
+            try:
+                note = Note.parse(one.note)
+                checkpoint = Checkpoint.parse(note.text)
+                if str(checkpoint.size) != one.size:
+                    raise VerificationError("its name is not its size")
+                self._open(note, checkpoint)
+                if one.stamp is None:
+                    continue
+                stamps += 1
+                if anchored.authority is not None:
+                    stamp = anchored.authority.verify(one.stamp, one.note)
+                    self._found.stamped = checkpoint.size, stamp
+            except (VerificationError, UnavailableError) as error:
+                self._report.add(None, f"the write-once folder, {one.size}.checkpoint: {error}")
+        kept = self._found.checked if anchored.kept else self._found.unchecked
+        kept.append(f"checkpoints of the write-once folder ({len(anchored.kept)})")
+        if anchored.authority is None:
+            self._found.unchecked.append(_NO_AUTHORITY)
+        else:
+            believed = self._found.checked if stamps else self._found.unchecked
+            believed.append(f"time stamps ({stamps})")
 
     def _check_policy(self, policy: Policy | None) -> None:
         """Find the largest checkpoint that the policy accepts."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from caretrail.access.server import granting
+from caretrail.access.server.application import AuthorizationServer
 from caretrail.access.server.sign_in import WRONG
 from caretrail.access.server.store import connect
 from caretrail.access.server.throttle import REFUSALS_MAX
@@ -506,3 +509,62 @@ def test_nothing_is_granted_that_is_not_asked_for_and_allowed(
         if scope.kind == "AuditEvent":
             assert not {"u", "d"} & set(scope.letters)
             assert any(".AuditEvent" in f".{text.partition('/')[2]}" for text in asked)
+
+
+def test_a_revoked_token_is_refused_at_every_moment_of_a_sweep(office: Office) -> None:
+    """The list of revoked tokens is made anew in another thread than that which asks."""
+    ids = [f"token-{number}" for number in range(20_000)]
+    with closing(connect(office.folder)) as database:
+        database.execute("BEGIN")
+        database.executemany(
+            "INSERT INTO access (jti, client, claims, expires, revoked) VALUES (?, 'app', '', ?, 1)",
+            [(one, int(office.now) + 300) for one in ids],
+        )
+        database.execute("COMMIT")
+
+    async def watched() -> int:
+        await office.server.sweep()
+        asked, sweep = 0, asyncio.create_task(office.server.sweep())
+        while not sweep.done():
+            assert office.server.is_revoked(ids[-1])
+            asked += 1
+            await asyncio.sleep(0)
+        return asked
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        assert office.runner.run(watched())
+    finally:
+        sys.setswitchinterval(before)
+    office.now += 301
+    office.runner.run(office.server.sweep())
+    assert not office.server.is_revoked(ids[-1])
+
+
+def test_a_change_that_met_a_fault_is_made_in_the_next_round(office: Office) -> None:
+    faults = iter([OSError("the log is not there for a moment")])
+
+    async def record(_: dict[str, object]) -> None:
+        for fault in faults:
+            raise fault
+
+    async def ask() -> str | None:
+        server = AuthorizationServer(office.folder, office.rules, record=record, origin="log")
+        try:
+            await server.start()
+            with closing(connect(office.folder)) as database:
+                change = json.dumps({"change": "rotate-keys", "by": "root"})
+                database.execute("INSERT INTO change (asked, made) VALUES (?, 0)", (change,))
+                for _ in range(600):
+                    await asyncio.sleep(0.1)
+                    (answer,) = database.execute("SELECT answer FROM change").fetchone()
+                    if answer is not None:
+                        return str(answer)
+        finally:
+            await server.close()
+        return None
+
+    answer = office.runner.run(ask())
+    assert answer is not None
+    assert "lines" in json.loads(answer)

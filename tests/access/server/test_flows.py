@@ -385,6 +385,21 @@ def test_emergency_access_is_told_and_marks_tokens(office: Office) -> None:
     assert subtypes.count("110127") == subtypes.count("110138") == 2
 
 
+def test_a_mistake_leaves_an_emergency_access_as_it_is(office: Office) -> None:
+    account = office.add_user("doc", "auditor")
+    browser = office.browser()
+    browser.sign_in(account)
+    browser.open("/auth/emergency-access")
+    browser.submit(patient="p1", reason="unconscious", decision="start")
+    told = len(office.told)
+    # As from another window, in which the form was open.
+    browser.submit(patient="p2", reason="", decision="start")
+    assert browser.status == 400
+    assert "Enter a reason" in browser.text
+    assert "emergency access to the patient p1" in browser.text
+    assert len(office.told) == told
+
+
 def test_emergency_access_is_for_those_who_care(office: Office) -> None:
     account = office.add_user("pat", "patient", patient="p5")
     browser = office.browser()

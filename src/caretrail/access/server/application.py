@@ -118,9 +118,9 @@ def _of_page(handler: Handler) -> Handler:
             _check_throttle(request)
             return await handler(request)
         except UnauthenticatedError as error:
-            return pages.message("Not now", _sentence(error), status=403, again=True)
+            return pages.message("Not now", pages.sentence(error), status=403, again=True)
         except Error as error:
-            return pages.message("This did not work", _sentence(error), status=error.status)
+            return pages.message("This did not work", pages.sentence(error), status=error.status)
         except Exception as error:
             _log_fault(error)
             return pages.message("This did not work", "The server met a fault.", status=500)
@@ -160,11 +160,6 @@ def _log_fault(error: Exception) -> None:
         "the authorization server met a fault",
         extra={"error": type(error).__name__, "places": places},
     )
-
-
-def _sentence(error: Error) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _routes() -> list[Route]:
@@ -308,8 +303,8 @@ class AuthorizationServer:
             try:
                 changed = await self._store.changes()
                 if changed != known:
-                    known = changed
                     await self.make_waiting()
+                    known = changed
                 if self._clock() - swept >= _SWEEP_SECONDS:
                     swept = self._clock()
                     await self.sweep()

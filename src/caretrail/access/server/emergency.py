@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caretrail.access.server import browser, override
-from caretrail.access.server.pages import page
+from caretrail.access.server.pages import page, sentence
 from caretrail.access.server.sign_in import see
 from caretrail.errors import InvalidError, UnauthenticatedError
 from caretrail.fhir.temporal import format_instant
@@ -33,6 +33,10 @@ def _signed_in(here: Visit) -> tuple[Session, Person]:
 
 async def show(request: Request) -> Response:
     """Show whether there is an emergency access, or ask for the reason of one."""
+    return await _page(request)
+
+
+async def _page(request: Request, *, problem: str = "") -> Response:
     site = browser.site_of(request)
 
     def work(act: Act) -> tuple[Session, Override | None]:
@@ -40,16 +44,11 @@ async def show(request: Request) -> Response:
         return session, override.of(act, person.id)
 
     session, found = await site.store.run(work)
-    return _page(session, found)
-
-
-def _page(session: Session, found: Override | None, *, problem: str = "") -> Response:
     until = format_instant(found.expires * 1000) if found is not None else ""
     patient = found.patient if found is not None else ""
-    status = 400 if problem else 200
     return page(
         "override",
-        status=status,
+        status=400 if problem else 200,
         csrf=session.csrf,
         patient=patient,
         until=until,
@@ -62,21 +61,19 @@ async def change(request: Request) -> Response:
     site = browser.site_of(request)
     form = await browser.form_of(request)
 
-    def work(act: Act) -> Session:
+    def work(act: Act) -> None:
         here = browser.visit(request, act, site.desk)
         browser.check_form(request, here, form, site.desk.rules)
-        session, person = _signed_in(here)
+        _, person = _signed_in(here)
         at = browser.seen(request, act)
         override.stop(act, site.desk, at, person, why="the person ended it")
         if form.get("decision") != "stop":
             patient, reason = form.get("patient", "").strip(), form.get("reason", "").strip()
             override.start(act, site.desk, at, person, patient=patient, reason=reason)
-        return session
 
     try:
         await site.store.run(work)
     except InvalidError as error:
-        here = await site.store.run(lambda act: browser.visit(request, act, site.desk))
-        session, _ = _signed_in(here)
-        return _page(session, None, problem=f"{error}.")
+        # Nothing has taken effect: an emergency access of before goes on.
+        return await _page(request, problem=sentence(error))
     return see(_PATH)

@@ -12,6 +12,7 @@ from caretrail.fhir.temporal import format_instant
 from caretrail.patterns import authorization_server, security
 from caretrail.patterns.codes import JTI, Code, purpose
 from caretrail.patterns.credential import token_of
+from caretrail.patterns.log_use import ROLE_SYSTEM
 from caretrail.patterns.observation import (
     Machine,
     Observation,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from caretrail.access.server.clients import Client
     from caretrail.patterns.observation import Json
 
-ROLE_SYSTEM: Final = "urn:caretrail:role"
 # A user of the machine, as its operating system says.
 ACCOUNT_SYSTEM: Final = "urn:caretrail:system-account"
 # What a request to the token endpoint may say in the log: everything else is a secret, or unknown.
@@ -90,7 +90,7 @@ class Events:
         """
         was = before.state if before is not None else "none"
         make = (
-            authorization_server.roles_changed
+            security.roles_changed
             if before is not None and before.roles != after.roles
             else security.user_attributes_changed
         )

@@ -15,6 +15,8 @@ from caretrail.access.server.desk import ROOT
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from caretrail.errors import Error
+
 _FOLDER: Final = Path(__file__).parent / "templates"
 _STYLE: Final = (_FOLDER / "style.css").read_text(encoding="utf-8")
 # A browser that keeps, frames, sniffs or tells others nothing.
@@ -74,6 +76,12 @@ def page(template: str, /, *, status: int = 200, form_to: str = "", **values: An
 def message(heading: str, text: str, *, status: int = 200, again: bool = False) -> HTMLResponse:
     """Return a page that says one thing."""
     return page("message", status=status, heading=heading, text=text, again=again)
+
+
+def sentence(error: Error) -> str:
+    """Return what an error says, as a sentence."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def style() -> Response:

@@ -131,8 +131,7 @@ def add(act: Act, **given: Any) -> Person:
     texts = (person.display, person.organisation, person.fhir_user)
     if not person.display or not all(_TEXT.fullmatch(text) for text in texts):
         raise InvalidError("the name to show has 1 to 200 characters")
-    if "patient" in person.roles and not person.patient:
-        raise InvalidError("who has the role patient needs the id of a Patient")
+    _check_patient(person)
     if person.patient and not is_patient_id(person.patient):
         raise InvalidError("the id of a Patient has 1 to 64 letters, digits, - and .")
     if find(act, person.name) is not None:
@@ -149,10 +148,15 @@ def add(act: Act, **given: Any) -> Person:
 def set_roles(act: Act, person: Person, roles: Sequence[str]) -> Person:
     """Give a person these roles and no others; raises InvalidError."""
     check_roles(roles)
-    if "patient" in roles and not person.patient:
-        raise InvalidError("who has the role patient needs the id of a Patient")
+    person = person._replace(roles=tuple(roles))
+    _check_patient(person)
     act.do("UPDATE person SET roles = ? WHERE id = ?", " ".join(roles), person.id)
-    return person._replace(roles=tuple(roles))
+    return person
+
+
+def _check_patient(person: Person) -> None:
+    if "patient" in person.roles and not person.patient:
+        raise InvalidError("who has the role patient needs the id of a Patient")
 
 
 def set_active(act: Act, person: Person, *, active: bool) -> Person:

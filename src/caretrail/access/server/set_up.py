@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from caretrail.access.server import browser, passwords, people, sessions, sign_in
-from caretrail.access.server.pages import page
+from caretrail.access.server.pages import page, sentence
 from caretrail.errors import Error, NotFoundError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from caretrail.access.server.browser import Site
+    from caretrail.access.server.browser import Site, Visit
     from caretrail.access.server.people import Person
     from caretrail.access.server.sessions import Session
     from caretrail.access.server.store import Act
@@ -26,11 +26,10 @@ class Guest(NamedTuple):
     person: Person | None
 
 
-def _guest(request: Request, act: Act, site: Site, secret: str) -> Guest:
+def _guest(request: Request, act: Act, site: Site, here: Visit, secret: str) -> Guest:
     found = people.invitation(act, secret)
     if found is None:
         raise NotFoundError("this link is good no longer: an administrator can make another one")
-    here = browser.visit(request, act, site.desk)
     if here.session is not None and here.session.level == sessions.NOBODY:
         return Guest(here.session, "", found.person)
     if here.session is not None:
@@ -44,7 +43,11 @@ async def show(request: Request) -> Response:
     """Show the page of a link."""
     site = browser.site_of(request)
     secret = browser.query_of(request).get("invitation", "")
-    guest = await site.store.run(lambda act: _guest(request, act, site, secret))
+
+    def look(act: Act) -> Guest:
+        return _guest(request, act, site, browser.visit(request, act, site.desk), secret)
+
+    guest = await site.store.run(look)
     response = _page(guest, secret)
     return (
         browser.with_cookie(response, guest.cookie, site.desk.rules) if guest.cookie else response
@@ -75,8 +78,9 @@ async def set_up(request: Request) -> Response:
     secret, password = form.get("invitation", ""), form.get("password", "")
 
     def look(act: Act) -> Guest:
-        browser.check_form(request, browser.visit(request, act, site.desk), form, site.desk.rules)
-        return _guest(request, act, site, secret)
+        here = browser.visit(request, act, site.desk)
+        browser.check_form(request, here, form, site.desk.rules)
+        return _guest(request, act, site, here, secret)
 
     guest = await site.store.run(look)
     name = guest.person.name if guest.person is not None else form.get("name", "")
@@ -90,8 +94,7 @@ async def set_up(request: Request) -> Response:
     except NotFoundError:
         raise
     except Error as error:
-        problem = str(error)
-        return _page(guest, secret, problem=f"{problem[:1].upper()}{problem[1:]}.", **typed)
+        return _page(guest, secret, problem=sentence(error), **typed)
     return browser.with_cookie(sign_in.see(sign_in.next_page(session)), cookie, site.desk.rules)
 
 
@@ -100,7 +103,7 @@ def _keep(
 ) -> tuple[Session, str]:
     here = browser.visit(request, act, site.desk)
     browser.check_form(request, here, form, site.desk.rules)
-    guest = _guest(request, act, site, form["invitation"])
+    guest = _guest(request, act, site, here, form["invitation"])
     at, events, before = browser.seen(request, act), site.desk.events, guest.person
     person = before or people.add(
         act,

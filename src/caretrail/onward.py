@@ -20,7 +20,7 @@ from caretrail.feeding.feeds import FOLDER, Feeds
 from caretrail.feeding.subscriptions import Subscriptions
 from caretrail.metrics import Figure
 from caretrail.search.parameters import BY_CODE
-from caretrail.search.query import Query, Sort
+from caretrail.search.query import Query, Sort, parse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -122,7 +122,15 @@ class Onward:
             100.0 * usage.free / usage.total,
             await self._repository.prove(lambda proofs: proofs.gaps()),
             [await self._source(one) for one in self._rules.sources],
+            await self._skewed(),
         )
+
+    async def _skewed(self) -> tuple[int, str] | None:
+        """Return when the newest event with a clock a day off came, and from whom."""
+        asked = [("flag", "clock-skew"), ("_sort", "-_lastUpdated"), ("_count", "1")]
+        page = await self._repository.search(parse(asked, strict=True, base=""))
+        found = [(one.received, one.producer) for one in page.records]
+        return found[0] if found else None
 
     async def _source(self, one: Expected) -> Source:
         newest = Query(sort=(Sort(BY_CODE["_lastUpdated"], descending=True),), count=1)

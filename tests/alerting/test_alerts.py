@@ -14,6 +14,7 @@ from aiosmtpd.controller import Controller
 from caretrail import config
 from caretrail.alerting import file
 from caretrail.errors import ConfigurationError
+from tests.api.arr import JSON, event
 from tests.feeding.running import Arr, Receiver, arr, taken, toml, until
 from tests.gateway import certificates
 
@@ -146,6 +147,10 @@ secret_file = "secret"
 """)
         with arr(tmp_path / "log", "--alerts", str(alerts)) as one:
             until(lambda: hook.got, "a silence")
+            late = event(recorded="2020-01-01T00:00:00Z")
+            answer = one.client.post(f"{one.base}/fhir/AuditEvent", json=late, headers=JSON)
+            assert answer.headers["x-caretrail-flags"] == "clock-skew"
+            until(lambda: "source-clock" in str([got.body for got in hook.got]), "a clock")
 
             def ended() -> bool:
                 one.record("a")

@@ -23,6 +23,7 @@ WELL = State(
     disk_free_percent=50.0,
     gaps=[Gap("ehr", "", 4, 5, NOW - MINUTE, NOW - MINUTE // 2)],
     sources=[Source("ehr", "", 5, NOW - 4 * MINUTE)],
+    skewed=(NOW - 61 * MINUTE, "pacs"),
 )
 WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
     "silent-source": [
@@ -43,6 +44,7 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
     "disk": [({"disk_free_percent": 9.9}, "")],
     "feed-lag": [({"feeds": {"siem": {"lag_seconds": 901.0, "refused": 0}}}, "siem")],
     "feed-refused": [({"feeds": {"siem": {"lag_seconds": 0.0, "refused": 2}}}, "siem")],
+    "source-clock": [({"skewed": (NOW - 59 * MINUTE, "pacs")}, "pacs")],
     "clock": [
         ({"log": {"clock": {"status": "set back"}}}, "set back"),
         ({"clock": {"synchronised": "no"}}, "not synchronised"),
@@ -54,7 +56,7 @@ WRONG: dict[str, list[tuple[dict[str, Any], str]]] = {
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert found(WELL) == set()
     unknown = {"synchronised": "unknown"}
-    assert found(WELL._replace(clock=unknown, checkpoints={"unwitnessed": 0})) == set()
+    assert found(WELL._replace(clock=unknown, skewed=None, checkpoints={"unwitnessed": 0})) == set()
 
 
 def test_every_kind_is_here() -> None:

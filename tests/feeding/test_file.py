@@ -68,6 +68,15 @@ def test_two_feeds_have_two_names(tmp_path: Path) -> None:
         file.read(f"{text}\n{text}", folder=tmp_path, secret=config.token)
 
 
+def test_each_log_has_its_own_feeds(tmp_path: Path) -> None:
+    text = toml(tmp_path / "feeds.toml", **GOOD).read_text()
+    text += "\n" + text.replace('"a"', '"b"') + '\ntenant = "north"'
+    for tenant, name in (("", "a"), ("north", "b")):
+        (row,) = file.read(text, folder=tmp_path, secret=config.token, tenant=tenant)
+        assert row.wanted.name == name
+    assert file.read(text, folder=tmp_path, secret=config.token, tenant="south") == []
+
+
 def test_every_kind_has_formats_of_the_table() -> None:
     assert all(set(kind.formats) <= BY_CODE.keys() for kind in KINDS)
 

@@ -152,6 +152,16 @@ def test_nobody_is_followed_anywhere(tmp_path: Path) -> None:
         with arr(tmp_path / "log", "--feeds", str(path)) as one:
             one.record("a")
             until(lambda: "307" in one.ready()["feeds"]["siem"]["status"], "a refusal")
+            # The credential is read each time, so that another one needs no restart.
+            (tmp_path / "secret").unlink()
+            one.record("b")
+            state = until(
+                lambda: (
+                    found if "file" in (found := one.ready()["feeds"]["siem"]["status"]) else ""
+                ),
+                "a file that is gone",
+            )
+            assert str(tmp_path) not in state
         assert other.got == []
 
 

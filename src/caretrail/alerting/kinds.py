@@ -90,6 +90,14 @@ def _clock(state: State) -> Iterator[str]:
         yield "error"
 
 
+def _source_clock(state: State) -> Iterator[str]:
+    if state.skewed is None:
+        return
+    at, producer = state.skewed
+    if state.now - at < state.limits.source_clock_minutes * _MINUTE_MILLISECONDS:
+        yield producer
+
+
 KINDS: Final = (
     Kind("silent-source", "A source has sent nothing for longer than it may", "high", _silent),
     Kind("gap", "Events that a source has numbered are missing", "high", _gap),
@@ -100,6 +108,7 @@ KINDS: Final = (
     Kind("disk", "The disk is nearly full", "high", _disk),
     Kind("feed-lag", "A feed waits too long for its receiver", "medium", _feed_lag),
     Kind("feed-refused", "The receiver of a feed has refused events", "medium", _feed_refused),
+    Kind("source-clock", "The clock of a source is more than a day off", "medium", _source_clock),
     Kind("clock", "The clock of this machine is not kept", "medium", _clock),
 )  # fmt: skip
 BY_CODE: Final = {row.code: row for row in KINDS}

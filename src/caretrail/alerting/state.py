@@ -19,6 +19,7 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     unwitnessed_minutes: float = 10.0
     disk_free_percent: float = 10.0
     clock_error_seconds: float = 1.0  # IHE CT: the median error is below it.
+    source_clock_minutes: float = 60.0  # How long it is told after the last such event.
     gap_minutes: float = 1.0  # What comes out of order is there by then.
 
 
@@ -35,7 +36,10 @@ class Source(NamedTuple):
 
 
 class State(NamedTuple):
-    """A moment: `now` in milliseconds since 1970, `disk_free_percent` of the data folder's disk."""
+    """A moment: `now` in milliseconds since 1970, `disk_free_percent` of the data folder's disk.
+
+    `skewed` are when, by which producer's clock, the newest event came that is a day off.
+    """
 
     now: int
     limits: Limits
@@ -47,3 +51,4 @@ class State(NamedTuple):
     disk_free_percent: float
     gaps: Sequence[Gap] = ()
     sources: Sequence[Source] = ()
+    skewed: tuple[int, str] | None = None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from caretrail.capture.feed import pause
-from caretrail.errors import Error
+from caretrail.errors import ConfigurationError, Error
 from caretrail.feeding import cursor as cursors
 from caretrail.feeding.contract import Item, LaterError, Refused, RefusedError
 from caretrail.feeding.cursor import Cursor
@@ -46,6 +46,7 @@ _log: Final = logging.getLogger(__name__)
 _WAIT_SECONDS: Final = 0.1
 # A cursor that only passed over events of others is written now and then.
 _PASSED_OVER_MAX: Final = 10_000
+_UNREADABLE: Final = "a file that the feed needs cannot be used"
 _UNWRITABLE: Final = "it cannot be told in this format"
 
 
@@ -266,10 +267,13 @@ class Feed:
     async def _failed(self, error: Exception) -> None:
         """Say it once, and wait: longer each time, or as long as the receiver asks for."""
         told = str(error) if isinstance(error, Error) else f"a fault: {type(error).__name__}"
+        why = told
+        if isinstance(error, ConfigurationError):
+            told = _UNREADABLE  # Everybody reads health; where our files are is in the log alone.
         if not isinstance(error, Error):
             _log.exception("a feed met a fault", extra={"feed": self.name})
         elif told != self.trouble:
-            _log.warning("a feed waits", extra={"feed": self.name, "why": told})
+            _log.warning("a feed waits", extra={"feed": self.name, "why": why})
         self.trouble = told
         asked = error.seconds if isinstance(error, LaterError) else 0.0
         wait = min(_WAIT_SECONDS * 2.0 ** min(self._failures, 20), FEED_WAIT_SECONDS_MAX)

@@ -118,6 +118,12 @@ def test_an_endpoint_that_does_not_agree_gets_no_event(tmp_path: Path) -> None:
 
 def test_an_end_is_to_come_and_not_far_off(tmp_path: Path) -> None:
     with Receiver(taken) as hook, arr(tmp_path / "log", *HOSTS) as one:
+        for odd in (b"{", b"[" * 5_000, b"\xff", b'{"a":1,"a":2}', b'{"criteria":"\\ud800"}'):
+            headers = {"content-type": "application/fhir+json"}
+            address = f"{one.base}/fhir/Subscription"
+            answer = one.client.post(address, content=odd, headers=headers)
+            assert answer.status_code == 400, odd[:20]
+            assert answer.json()["resourceType"] == "OperationOutcome"
         past = create(one, asked(hook.base, end="2020-01-01T00:00:00Z"))
         assert past.status_code == 422
         assert past.json()["issue"][0]["expression"] == ["Subscription.end"]

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caretrail.formats import syslog
@@ -122,6 +122,7 @@ def test_an_event_without_most_elements_is_told() -> None:
     assert not found.is_authentication
 
 
+@settings(max_examples=25)  # Events are large, and each is told four times.
 @given(events())
 def test_every_event_is_told_in_every_format_on_one_line(one: dict) -> None:
     for row in FORMATS:

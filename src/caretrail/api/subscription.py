@@ -8,7 +8,7 @@ import msgspec
 
 from caretrail.api import negotiation
 from caretrail.api.http import Request, Response
-from caretrail.errors import MediaTypeError, NotFoundError
+from caretrail.errors import InvalidError, MediaTypeError, NotFoundError
 from caretrail.fhir import strict_json, subscription
 
 if TYPE_CHECKING:
@@ -21,7 +21,10 @@ async def create(request: Request, service: Service) -> Response:
     if negotiation.content(request).xml:
         raise MediaTypeError("a Subscription is sent as application/fhir+json")
     subscriptions = _of(service)
-    wanted = subscription.read(strict_json.read(request.body))
+    document = strict_json.parse(request.body)
+    if document.issues:
+        raise InvalidError(document.issues)
+    wanted = subscription.read(document.tree)
     made = await subscriptions.create(
         wanted, owner=_owner(request), view=request.view, base=request.base
     )

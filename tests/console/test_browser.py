@@ -282,10 +282,13 @@ def test_a_table_follows_the_log_if_somebody_wants_that(chromium: Browser, house
     page = opened(chromium, house)
     page.goto("/console/search?q=site:Newcomers&range=all&count=25")
     page.get_by_text("No event fits").wait_for()
-    house.post([event(1, source={"site": "Newcomers", "observer": {"display": "one"}})])
+    at = "2026-11-22T10:00:00Z"
+    one = {"site": "Newcomers", "observer": {"display": "one"}}
+    house.post([event(1, recorded=at, source=one)])
     page.reload()
     assert page.locator("table.events tbody tr").count() == 1
     page.get_by_label("Follow the log").check()
-    house.post([event(2, source={"site": "Newcomers", "observer": {"display": "two"}})])
+    two = {"site": "Newcomers", "observer": {"display": "two"}}
+    house.post([event(3, recorded=at, source=two)])
     page.locator("table.events tbody tr").nth(1).wait_for()
     page.context.close()

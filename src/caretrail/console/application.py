@@ -49,7 +49,8 @@ _log: Final = logging.getLogger(__name__)
 
 # A page is one row here; its JSON twin is at the same address with `.json`.
 PAGES: Final = (
-    PageRow("overview", overview.overview, ("$stats", "search-type"), "Overview"),
+    # For those who look after a log: others see events of it, and not how it fares.
+    PageRow("overview", overview.overview, ("$stats", "search-type", "$gaps"), "Overview"),
     PageRow("search", search.search, ("search-type",), "Search"),
     PageRow("events/{id}", event.event, ("read",)),
     PageRow("patients/{id}", people.patient, ("search-type",)),

@@ -34,7 +34,6 @@ async def integrity(asking: Asking) -> Page:
         "state": state,
         "checkpoint": await _checkpoint(asking),
         "keys": await _text(asking, "/log/keys"),
-        "health": asking.service.repository.health(),
         "growth": await _growth(asking),
         "gaps": [_gap(one) for one in rows[:_GAPS]],
         "gaps_total": len(rows),

@@ -39,7 +39,7 @@ async def overview(asking: Asking) -> Page:
     )
     broken = await asking.search([_EMERGENCY, *dated, ("_count", str(_SHOWN)), ("_sort", "-date")])
     broken_total = await asking.stats([_EMERGENCY, *dated], is_beside=True)
-    gaps = await asking.parameters("/fhir/AuditEvent/$gaps") if asking.may("$gaps") else []
+    gaps = await asking.parameters("/fhir/AuditEvent/$gaps", is_beside=True)
     histogram = chart.bars(
         counts.buckets,
         interval=stretch.interval,
@@ -60,7 +60,6 @@ async def overview(asking: Asking) -> Page:
         "broken": [row.line(one) for one in broken.events],
         "sources": await _sources(asking, counts.facets, dated),
         "gaps": len(gaps),
-        "health": asking.service.repository.health(),
     }
     return Page("overview", "Overview", data)
 

@@ -175,6 +175,9 @@ async def _with_syslog(
     renewal, context = None, None
     if (files := _tls_files(settings)) is not None and settings.syslog_tls_port:
         context = tls.context(files, required=not gate.insecure)
+        # A sender that reads nothing closes with these unread, and its system then sends a reset,
+        # at which ours throws away what has not been read yet.
+        context.num_tickets = 0
         renewal = tls.Renewal(context, files)
         renewal.start()
     syslog = _syslog(settings, repository, gate, auditing, context)

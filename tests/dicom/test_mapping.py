@@ -505,3 +505,8 @@ def _as_read(node: document.Node) -> document.Node:
     node.text = node.text.translate(clean)
     node.children = [_as_read(child) for child in node.children]
     return node
+
+
+@pytest.mark.parametrize("name", ["DCM", "99 X/é", "2.16.756.5", "urn:x:y", "IHE Transactions"])
+def test_the_name_of_a_code_system_comes_back(name: str) -> None:
+    assert coded.name_of(coded.system_of(name)) == name

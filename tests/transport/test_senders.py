@@ -61,9 +61,10 @@ class Running:
 
     def wait(self, count: int, query: str) -> list[dict[str, Any]]:
         """Return the events that fit, once there are so many."""
+        query += "" if "_count" in query else "&_count=500"
         ends = time.monotonic() + SECONDS
         while True:
-            page = self.client.get(f"/fhir/AuditEvent?_count=500&{query}").json()
+            page = self.client.get(f"/fhir/AuditEvent?{query}").json()
             found = [entry["resource"] for entry in page.get("entry", ())]
             if len(found) >= count or time.monotonic() > ends:
                 assert len(found) == count
@@ -215,6 +216,18 @@ def test_a_sender_that_stops_halfway_hurts_nobody(running: Running) -> None:
             process.kill()
     (half,) = running.wait(1, "agent.identifier=half&flag=truncated")
     assert half["source"]["observer"]
+
+
+def test_a_sender_that_reads_nothing_and_closes_at_once_loses_nothing(running: Running) -> None:
+    context = ssl.create_default_context(cafile=str(running.folder / "clients.pem"))
+    context.load_cert_chain(running.folder / "pacs.pem")
+    frames = [f"<85>1 2026-11-25T09:00:00Z h closing {n} - - {'x' * 600}" for n in range(1_000)]
+    with (
+        socket.create_connection(("127.0.0.1", running.tls)) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as sender,
+    ):
+        sender.sendall("".join(f"{len(one)} {one}" for one in frames).encode())
+    running.wait(1_000, "agent.identifier=closing&_count=1000")
 
 
 def test_the_figures_tell_of_it(running: Running) -> None:

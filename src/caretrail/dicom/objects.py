@@ -25,6 +25,15 @@ CODES: Final = (
 )
 # The extension for studies may be there once; more of them are details of this type.
 STUDY_DETAIL: Final = "ParticipantObjectContainsStudy"
+# Most objects have no other children.
+_NOT_DESCRIBING: Final = frozenset(
+    (
+        "ParticipantObjectIDTypeCode",
+        "ParticipantObjectName",
+        "ParticipantObjectQuery",
+        "ParticipantObjectDetail",
+    )
+)
 _TRUTH: Final = {"true": True, "1": True, "false": False, "0": False}
 _INTEGER_MAX: Final = 2**31 - 1
 _INTEGER_DIGITS_MAX: Final = 10
@@ -119,6 +128,8 @@ def _details(node: Node, deviations: set[str]) -> Iterator[Json]:
 
 def _described(node: Node, deviations: set[str]) -> tuple[list[Json], list[Json]]:
     """Return the extensions of R4 for what a description says, and the details for more studies."""
+    if all(child.name in _NOT_DESCRIBING for child in node.children):
+        return [], []
     # Older schemas put the parts directly into the object.
     holders = [node, *node.all("ParticipantObjectDescription")]
     found = [_extension("MPPS", "valueIdentifier", uid(one)) for one in _uids(holders, "MPPS")]

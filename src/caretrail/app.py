@@ -65,6 +65,7 @@ class Server:
         self.repository: Repository
         self.authorization: AuthorizationServer | None = None
         self.onward: Onward | None = None
+        self.auditing: Auditing | None = None
 
     @asynccontextmanager
     async def opened(self, address: str = "") -> AsyncIterator[App]:
@@ -82,7 +83,7 @@ class Server:
             self.onward = onward
             self.secret = None if settings.insecure_no_auth else token.load(settings.folder)
             gate = _gate(settings, self.secret, address + self._prefix, authorization, self.tenant)
-            auditing = None if gate.insecure else Auditing(log.repository)
+            auditing = self.auditing = None if gate.insecure else Auditing(log.repository)
             verification = self._verification()
             self.metrics.watch(
                 waiting=lambda: log.repository.waiting,
@@ -249,7 +250,12 @@ async def serve(
         server.opened(address) as default,
         with_tenants(settings, default, address=address) as application,
     ):
-        running = listening.server(application, context=context)
+        auditing = server.auditing
+        running = listening.server(
+            application,
+            context=context,
+            on_refused=auditing.node_refused if auditing is not None else None,
+        )
         renewal = tls.Renewal(context, files) if context is not None and files is not None else None
         if renewal is not None:
             renewal.start()

@@ -240,10 +240,10 @@ class RepositorySink:
 
     async def record(self, events: Sequence[bytes]) -> None:
         """Keep the events, all in one transaction."""
-        taken = [intake.parse(body) for body in events]
-        submissions = [
-            Submission(body, one.form, one.event) for body, one in zip(events, taken, strict=True)
-        ]
+        submissions: list[Submission] = []
+        async for body in self._repository.turns.each(events):
+            one = intake.parse(body)
+            submissions.append(Submission(body, one.form, one.event))
         await self._repository.append(submissions, sender=_CLINIC)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
+import ssl
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -16,11 +18,15 @@ from caretrail.errors import ConfigurationError
 from caretrail.tls import TlsProtocol
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
+    # Is told of a handshake that came to nothing: the client's address, and OpenSSL's reason.
+    OnRefused = Callable[[str, str], Coroutine[Any, Any, None]]
+
+_log: Final = logging.getLogger(__name__)
 _BACKLOG: Final = 1_024
 _STOP_SECONDS: Final = 20
+_ACCEPT_AGAIN_SECONDS: Final = 0.5
 # Events are structures without cycles: looking for garbage cycles among them finds nothing.
 _GARBAGE_THRESHOLD: Final = 50_000
 
@@ -61,33 +67,34 @@ def server(
     dates: bool = True,
     joins_writes: bool = False,
     context: ssl.SSLContext | None = None,
+    on_refused: OnRefused | None = None,
 ) -> uvicorn.Server:
     """Return a server of an ASGI application, to be served on a socket in a loop of uvloop.
 
     On SIGTERM or SIGINT it finishes what was begun, for some seconds, and then returns. Without
     `dates` the application says the Date header itself. With `joins_writes` what is written in one
     turn of the loop leaves in one system call, as head and body of an answer. With a `context` it
-    speaks TLS, which joins what is written itself.
+    speaks TLS, which joins what is written itself; `on_refused` is told of handshakes that fail.
     """
-    return _Server(
-        uvicorn.Config(
-            application,
-            interface="asgi3",
-            loop="uvloop",
-            http=_protocol(context is not None, joins_writes),
-            ssl_context_factory=None if context is None else lambda *_: context,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # Links follow --public-url; nobody's header is believed.
-            date_header=dates,
-            backlog=_BACKLOG,
-            limit_concurrency=connections_max,
-            timeout_graceful_shutdown=_STOP_SECONDS,
-            ws="none",
-        )
+    options = uvicorn.Config(
+        application,
+        interface="asgi3",
+        loop="uvloop",
+        http=_protocol(context is not None, joins_writes),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # Links follow --public-url; nobody's header is believed.
+        date_header=dates,
+        backlog=_BACKLOG,
+        limit_concurrency=connections_max,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        ws="none",
     )
+    if context is None:
+        return _Server(options)
+    return _TlsServer(options, context, on_refused)
 
 
 def _protocol(is_secure: bool, joins_writes: bool) -> Any:
@@ -105,6 +112,69 @@ class _Server(uvicorn.Server):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
+
+
+class _TlsServer(_Server):
+    """Accepts connections itself: of a handshake that the loop's own server begins nobody hears."""
+
+    def __init__(
+        self, options: uvicorn.Config, context: ssl.SSLContext, on_refused: OnRefused | None
+    ) -> None:
+        super().__init__(options)
+        self._context, self._on_refused = context, on_refused
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept on the sockets from now on."""
+        self.servers = []
+        for one in sockets or ():
+            one.setblocking(False)
+            _begin(self._accept(one), self._tasks)
+        self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more, and finish what was begun."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().shutdown(sockets)
+        await asyncio.gather(*self._telling)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listener)
+            except OSError as error:  # Of files there are only so many; some will be closed.
+                _log.warning("no connection is accepted", extra={"error": error.strerror})
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
+            else:
+                _begin(self._secure(connection, str(address[0])), self._tasks)
+
+    async def _secure(self, connection: socket.socket, address: str) -> None:
+        """Shake hands; the protocol goes on from there."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(self._protocol, connection, ssl=self._context)
+        except ssl.SSLError as error:
+            # OpenSSL's words for it: nothing that the client sent is in them.
+            reason = getattr(error, "verify_message", "") or error.reason or "unknown"
+            if self._on_refused is not None:
+                _begin(self._on_refused(address, reason), self._telling)
+        except OSError:
+            pass  # The client has gone, or said nothing for too long.
+
+    def _protocol(self) -> asyncio.Protocol:
+        return TlsProtocol(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _begin(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
 
 
 class _JoiningProtocol(HttpToolsProtocol):

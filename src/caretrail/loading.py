@@ -21,7 +21,7 @@ from caretrail.patterns.providers.table import Told, convert
 from caretrail.repository import Refused, Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from caretrail.repository import Repository, Sender
@@ -90,6 +90,7 @@ def read_provider(path: Path, provider: str) -> Iterator[Source]:
     """
     number = 0
     for part, is_line in _parts(path):
+        told: Iterable[Told]
         try:
             told = convert(provider, part, entries_max=_ENTRIES_MAX)
         except (InvalidError, TooLargeError) as error:

@@ -110,8 +110,10 @@ async def opened(
                 watch.cancel()
                 await asyncio.gather(watch, return_exceptions=True)
             await repository.record_own(own.stopped(repository.speaking(), version=__version__))
-            await publisher.close()
     finally:
+        # Whatever went wrong: nothing is signed any more when the log is let go.
+        if publisher is not None:
+            await publisher.close()
         await repository.close()
 
 

@@ -242,8 +242,8 @@ def test_a_flood_is_told_when_its_window_is_over_though_nobody_asks(arr: Guarded
         arr.request("GET", "/fhir/AuditEvent", token="guess")
 
     async def over() -> None:
-        arr.auditing._window_over()
-        await asyncio.gather(*arr.auditing._telling)
+        arr.auditing._denials._window_over()
+        await asyncio.gather(*arr.auditing._denials._telling)
 
     arr.runner.run(over())
     assert details(arr.uses()[-1]).get("attempts") is None  # One is not many.

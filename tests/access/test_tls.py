@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import sys
 from datetime import UTC, datetime, timedelta
@@ -18,11 +19,17 @@ from cryptography.x509.oid import NameOID
 from caretrail import tls
 from caretrail.access.certificates import Certificates, Registered
 from caretrail.errors import ConfigurationError
+from caretrail.limits import DENIALS_PEER_MAX
+from caretrail.repository import Repository
+from caretrail.search.query import parse
+from caretrail.storage.sqlite import SqliteStorage
 from tests.api.arr import event
 from tests.serving import serving
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from caretrail.fhir.audit_event import AuditEvent
 
     Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
@@ -123,6 +130,44 @@ def test_a_source_is_known_by_its_certificate(tmp_path: Path) -> None:
         for refused, name in ((made("device-7", stranger), "stranger"), (late, "late")):
             with pytest.raises((httpx.TransportError, ssl.SSLError)):
                 post(refused, name)
+        port = int(running.address.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)):
+            pass  # Whoever only looks whether somebody listens has refused nothing.
+        for _ in range(DENIALS_PEER_MAX):
+            with socket.create_connection(("127.0.0.1", port)) as plain:
+                plain.sendall(b"GET /fhir/AuditEvent HTTP/1.1\r\n\r\n")
+                while plain.recv(1_000):
+                    pass
+    told = _refused_nodes(tmp_path / "data")
+    assert {address for address, _ in told} == {"127.0.0.1"}
+    reasons = [details["tls-error"] for _, details in told]
+    assert "issuer" in reasons[0]
+    assert "expired" in reasons[1]
+    # Past some of one address they are counted.
+    assert reasons[2:] == ["HTTP_REQUEST"] * (DENIALS_PEER_MAX - 2) + ["many"]
+    assert told[-1][1]["attempts"] == "2"
+
+
+def _refused_nodes(folder: Path) -> list[tuple[str, dict[str, str]]]:
+    """Return address and details of each event of a TLS handshake that failed, in order."""
+
+    async def read() -> list[tuple[str, dict[str, str]]]:
+        repository = Repository(SqliteStorage(folder))
+        query = parse([("subtype", "110126"), ("_sort", "_lastUpdated")], strict=True, base="")
+        try:
+            return [_node(record.event) async for record in repository.every(query)]
+        finally:
+            await repository.close()
+
+    return asyncio.run(read())
+
+
+def _node(event: AuditEvent) -> tuple[str, dict[str, str]]:
+    (agent,) = event.agent
+    (entity,) = event.entity or ()
+    address = agent.network.address if agent.network is not None else None
+    details = {row.type: row.valueString or "" for row in entity.detail or ()}
+    return address or "", details
 
 
 _SERVE = """

@@ -28,6 +28,18 @@ FACTS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
         "0",
         {"stopped-before": "unclean"},
     ),
+    "a node": (
+        own.node_refused(LOG, address="192.0.2.7", reason="certificate has expired"),
+        "110126",
+        "8",
+        {"tls-error": "certificate has expired"},
+    ),
+    "nodes": (
+        own.node_refused(LOG, address="", reason="many", attempts=7, seconds=60),
+        "110126",
+        "8",
+        {"attempts": "7", "window-seconds": "60"},
+    ),
     "stop": (own.stopped(LOG, version="1"), "110121", "0", {"version": "1"}),
     "first settings": (
         own.configured(LOG, settings={"port": "1", "store": ""}, before=None, account="root"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,10 +60,9 @@ def test_an_encrypted_log_is_read_searched_and_verified(tmp_path: Path) -> None:
     # The log itself names the file of its keys: nobody has to say so again.
     run(replace(using, data_keys=None), work)
     assert verify(using.folder).whole
-    kept = sqlite3.connect(using.folder / "log.sqlite").execute(
-        "SELECT substr(body, 1, 3), kind FROM event"
-    )
-    assert {(head, kind) for head, kind in kept} == {(b"\x02\x01\x01", 0), (b"\x01\x01\x00", 1)}
+    with closing(sqlite3.connect(using.folder / "log.sqlite")) as database:
+        kept = set(database.execute("SELECT substr(body, 1, 3), kind FROM event"))
+    assert kept == {(b"\x02\x01\x01", 0), (b"\x01\x01\x00", 1)}
 
 
 def test_encryption_may_begin_later(tmp_path: Path) -> None:

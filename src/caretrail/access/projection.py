@@ -42,7 +42,7 @@ _PEOPLE: Final = ("Patient", "RelatedPerson", "Person", "Group", *_STAFF)
 _DETAILS_OF_LOG: Final = frozenset(
     ["version", "configuration", "tree-size", "stopped-before", "gap-since", "gap-until", "key",
      "key-since", "verified-size", "findings", "interaction", "status", "rows", "attempts",
-     "window-seconds"]
+     "window-seconds", "tls-error"]
 )  # fmt: skip
 
 

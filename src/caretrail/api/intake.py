@@ -31,12 +31,14 @@ async def take(request: Request, service: Service) -> Response:
 
     An entry that cannot become an event is refused and kept in quarantine, without its secrets.
     """
-    told = convert(_provider(request), request.body, entries_max=service.bundle_entries_max)
+    entries = convert(_provider(request), request.body, entries_max=service.bundle_entries_max)
+    each = service.repository.turns.each
+    told = [one async for one in each(entries)]
     if service.rate is not None:
         service.rate.take(request.identity.producer, len(told))
     who = sender(request)
     kept = [one.body for one in told if one.error is None]
-    events = [submission(body, intake.parse(body), request.identity) for body in kept]
+    events = [submission(body, intake.parse(body), request.identity) async for body in each(kept)]
     stored = iter(await service.repository.append(events, sender=who) if events else ())
     refused = [
         Refused(one.body, tuple(one.error.issues())) for one in told if one.error is not None

@@ -271,6 +271,36 @@ def alerted(log: Log, *, reference: str, kind: str, subject: str, state: str) ->
     return _event(log, codes.SECURITY_ALERT, ALERT, "E", rows, outcome=outcome)
 
 
+def node_refused(
+    log: Log, *, address: str, reason: str, attempts: int = 1, seconds: int = 0
+) -> Json:
+    """DICOM Security Alert, Node Authentication: TLS with a node came to nothing (ITI-19).
+
+    `address` is the node's, "" for many; `attempts` is more than one for those that were only
+    counted, over `seconds`.
+    """
+    details = {
+        "tls-error": reason,
+        "attempts": str(attempts) if attempts > 1 else "",
+        "window-seconds": str(seconds) if seconds else "",
+    }
+    event = _event(
+        log,
+        codes.SECURITY_ALERT,
+        codes.NODE_AUTHENTICATION,
+        "E",
+        detail_list(details),
+        outcome="8",
+    )
+    node = {
+        "type": concept(codes.APPLICATION),
+        "who": {"display": "unknown"},
+        "requestor": True,
+        "network": {"address": address, "type": "2"} if address else {},
+    }
+    return {**event, "agent": [present(node)]}
+
+
 def _event(
     log: Log,
     kind: Code,

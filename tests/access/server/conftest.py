@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    """Return an office for tests of what is refused: it is after each as it was before."""
+    with Office(tmp_path_factory.mktemp("office")) as made:
+        yield made
+
+
 @pytest.fixture
 def office(tmp_path: Path) -> Iterator[Office]:
     with Office(tmp_path) as made:

@@ -39,6 +39,27 @@ def key(office: Office) -> ECKey:
     return made
 
 
+@pytest.fixture(scope="module")
+def service_key(lasting: Office) -> ECKey:
+    made = ECKey.generate_key("P-384", auto_kid=True)
+    lasting.add_service(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def app(lasting: Office) -> None:
+    lasting.add_user("nurse", "auditor")
+    lasting.add_app()
+
+
+@pytest.fixture
+def registered(lasting: Office, app: None) -> Office:
+    """Return the lasting office, with nothing told, an hour after whatever was tried there."""
+    lasting.now += 3600
+    lasting.told.clear()
+    return lasting
+
+
 def _unsigned(claims: dict[str, object]) -> str:
     rows = ({"alg": "none", "typ": "JWT"}, claims)
     parts = [base64.urlsafe_b64encode(json.dumps(row).encode()).rstrip(b"=") for row in rows]
@@ -77,9 +98,9 @@ def test_a_public_key_is_no_shared_secret(office: Office, key: ECKey) -> None:
     ids=str,
 )
 def test_an_assertion_with_wrong_claims_is_refused(
-    office: Office, key: ECKey, claims: dict[str, object]
+    registered: Office, service_key: ECKey, claims: dict[str, object]
 ) -> None:
-    answer = office.client_token(office.assertion(key, **claims))
+    answer = registered.client_token(registered.assertion(service_key, **claims))
     assert answer.json()["error"] == "invalid_client"
     assert "access_token" not in answer.json()
 
@@ -188,15 +209,15 @@ def test_a_code_needs_its_verifier_and_its_address(office: Office, nurse: Accoun
     ids=str,
 )
 def test_a_weak_request_goes_back_with_an_error(
-    office: Office, nurse: Account, change: dict[str, str | None]
+    registered: Office, change: dict[str, str | None]
 ) -> None:
-    browser = office.browser()
-    browser.open(Flow(office, **change).url)
+    browser = registered.browser()
+    browser.open(Flow(registered, **change).url)
     assert browser.url.startswith(APP)
     answer = browser.answer()
     assert "error" in answer
-    assert answer["iss"] == office.rules.issuer
-    assert office.subtypes() == [REFUSED]
+    assert answer["iss"] == registered.rules.issuer
+    assert registered.subtypes() == [REFUSED]
 
 
 @pytest.mark.parametrize(
@@ -216,14 +237,14 @@ def test_a_weak_request_goes_back_with_an_error(
     ids=str,
 )
 def test_nobody_is_sent_where_the_client_is_not_registered(
-    office: Office, nurse: Account, change: dict[str, str | None]
+    registered: Office, change: dict[str, str | None]
 ) -> None:
-    browser = office.browser()
-    response = browser.request("GET", Flow(office, **change).url)
+    browser = registered.browser()
+    response = browser.request("GET", Flow(registered, **change).url)
     assert response.status_code == 400
     assert "location" not in response.headers
     assert "evil.example" not in response.text
-    assert office.subtypes() == [REFUSED]
+    assert registered.subtypes() == [REFUSED]
 
 
 def test_a_parameter_is_there_once(office: Office, nurse: Account) -> None:

@@ -61,11 +61,11 @@ KEYED = {"method": "private_key_jwt", "grants": ["client_credentials"], "redirec
         {"nonsense": 1},
     ],
 )
-def test_a_client_that_cannot_be_is_refused(office: Office, change: dict[str, Any]) -> None:
+def test_a_client_that_cannot_be_is_refused(lasting: Office, change: dict[str, Any]) -> None:
     with pytest.raises(InvalidError):
-        office.change("add-client", **GOOD | change)
-    assert office.change("clients") == ["there are no clients"]
-    assert office.told == []
+        lasting.change("add-client", **GOOD | change)
+    assert lasting.change("clients") == ["there are no clients"]
+    assert lasting.told == []
 
 
 def test_an_apps_own_scheme_is_an_address(office: Office) -> None:
@@ -91,10 +91,10 @@ def test_an_apps_own_scheme_is_an_address(office: Office) -> None:
     ],
     ids=str,
 )
-def test_a_user_that_cannot_be_is_refused(office: Office, change: dict[str, Any]) -> None:
+def test_a_user_that_cannot_be_is_refused(lasting: Office, change: dict[str, Any]) -> None:
     with pytest.raises(InvalidError):
-        office.change("add-user", **{"name": "ada", "display": "Ada", "roles": []} | change)
-    assert office.change("users") == ["there are no users"]
+        lasting.change("add-user", **{"name": "ada", "display": "Ada", "roles": []} | change)
+    assert lasting.change("users") == ["there are no users"]
 
 
 def test_a_name_is_taken_once(office: Office) -> None:

@@ -41,10 +41,11 @@ class Told(NamedTuple):
     error: InvalidError | None = None
 
 
-def convert(name: str, body: bytes, *, entries_max: int) -> list[Told]:
-    """Return what became of each entry that the provider of that name sent, in order.
+def convert(name: str, body: bytes, *, entries_max: int) -> Iterator[Told]:
+    """Return what becomes of each entry that the provider of that name sent, in order.
 
-    Raises InvalidError when it is no JSON of objects, TooLargeError for more than `entries_max`.
+    What was sent as a whole is judged at once: InvalidError when it is no JSON of objects,
+    TooLargeError for more than `entries_max`. Each entry is read when the caller comes to it.
     An entry without a time cannot become an event; one of an unknown kind becomes a general one.
     """
     try:
@@ -58,7 +59,7 @@ def convert(name: str, body: bytes, *, entries_max: int) -> list[Told]:
     found = PROVIDERS[name].entries(tree)
     if len(found) > entries_max:
         raise TooLargeError(f"at most {entries_max} events may be sent at once")
-    return list(_told(name, found))
+    return _told(name, found)
 
 
 def _told(name: str, found: list[Any]) -> Iterator[Told]:

@@ -60,16 +60,12 @@ def open_database(folder: Path, *, busy_seconds: float) -> sqlite3.Connection:
     is_new = not path.exists()
     if is_new:
         _create(path)
-    connection = connect(path, busy_seconds=busy_seconds)
     try:
-        connection.executescript(PRAGMAS)
-        check_format(connection)
+        return _checked(connect(path, busy_seconds=busy_seconds), PRAGMAS)
     except sqlite3.DatabaseError as error:
-        connection.close()
         raise ConfigurationError(
             f"{path} is not a log that this version can read: restore it or choose another --data"
         ) from error
-    return connection
 
 
 def connect(
@@ -92,29 +88,31 @@ def open_for_reading(folder: Path) -> sqlite3.Connection:
     path = folder / DATABASE
     if not path.exists():
         raise ConfigurationError(f"there is no log in {folder}: name the folder given to --data")
-    connection = connect(path, mode="ro")
     try:
-        check_format(connection)
+        return _checked(connect(path, mode="ro"))
     except sqlite3.DatabaseError:
-        connection.close()
         # A copy on a medium that cannot be written to: SQLite must not look for its journal there.
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None)
         try:
-            check_format(connection)
+            return _checked(sqlite3.connect(uri, uri=True, isolation_level=None))
         except sqlite3.DatabaseError as error:
             raise ConfigurationError(f"{path} is not a log that this version can read") from error
+
+
+def _checked(connection: sqlite3.Connection, settings: str = "") -> sqlite3.Connection:
+    """Return the connection, so set; close it, and raise, where the database is of another format."""
+    try:
+        connection.executescript(settings)
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found != FORMAT:
+            raise ConfigurationError(
+                f"the data folder has storage format {found} and this version reads {FORMAT}:"
+                " use the version of caretrail that wrote it"
+            )
+    except BaseException:
+        connection.close()
+        raise
     return connection
-
-
-def check_format(connection: sqlite3.Connection) -> None:
-    """Refuse a database of another format."""
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    if found != FORMAT:
-        raise ConfigurationError(
-            f"the data folder has storage format {found} and this version reads {FORMAT}:"
-            " use the version of caretrail that wrote it"
-        )
 
 
 def _create(path: Path) -> None:

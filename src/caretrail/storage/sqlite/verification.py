@@ -145,9 +145,6 @@ class _Verification:
         self._check = EntryCheck(db, self._weights)
         self._tree = Tree(self._state.done, tuple(self._state.frontier))
         self._terms = int.from_bytes(self._state.terms)
-        self._runs = sqlite3.connect(":memory:", isolation_level=None)
-        self._runs.execute(RUN)
-        self._runs.executemany("INSERT INTO run VALUES (?, ?, ?, ?, ?)", self._state.runs)
         self._stated: dict[int, set[bytes]] = {}
         for said, root in db.execute(_STATED):
             self._stated.setdefault(said, set()).add(root)
@@ -168,6 +165,13 @@ class _Verification:
 
     def run(self, folder: Path | None, progress: Callable[[State], None]) -> Report:
         """Check everything; with a folder, entries are checked by processes of their own."""
+        made = sqlite3.connect(":memory:", isolation_level=None)
+        with contextlib.closing(made) as self._runs:
+            self._runs.execute(RUN)
+            self._runs.executemany("INSERT INTO run VALUES (?, ?, ?, ?, ?)", self._state.runs)
+            return self._checked(folder, progress)
+
+    def _checked(self, folder: Path | None, progress: Callable[[State], None]) -> Report:
         self._check_file()
         self._walk(folder, progress)
         self._report.findings[:0] = [Finding(*one) for one in self._state.findings]

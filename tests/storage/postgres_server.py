@@ -121,6 +121,12 @@ class Server:
         self.script(f"CREATE DATABASE {name} TEMPLATE template0")
         return self.url(name)
 
+    def copied(self, url: str) -> str:
+        """Return the URL of a copy of a database that nobody is connected to."""
+        name, original = f"log{next(self._numbers)}", url.rpartition("/")[2]
+        self.script(f"CREATE DATABASE {name} TEMPLATE {original}")
+        return self.url(name)
+
     def script(self, statements: str, url: str = "") -> list[asyncpg.Record]:
         """Run statements as the owner would; return the rows of a single one."""
         from caretrail.storage.postgres import connection

@@ -74,8 +74,8 @@ KINDS: dict[str, Kind] = {"sqlite": Sqlite(), "postgresql": Postgres()}
 class Log:
     """The log of a test: `open` it as often as you like, one after the other."""
 
-    def __init__(self, kind: Kind, folder: Path) -> None:
-        self.kind, self.place = kind, kind.place(folder)
+    def __init__(self, kind: Kind, folder: Path, *, place: LogPlace | None = None) -> None:
+        self.kind, self.place = kind, place or kind.place(folder)
 
     def open(self) -> Storage:
         return stores.open_store(self.place)

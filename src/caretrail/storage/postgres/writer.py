@@ -102,10 +102,17 @@ class Writer:
         """Do what is asked; an error is an answer, too."""
         try:
             if self._db.is_lost and not isinstance(question, say.Close):
-                self._open()
+                self._again()
             return self._answered(question)
         except Error as error:
             return say.Failed(type(error).__name__, str(error))
+
+    def _again(self) -> None:
+        try:
+            self._open()
+        except ConfigurationError as error:
+            # It could be opened before: whoever sends an event may send it again.
+            raise StoreError(str(error)) from error
 
     def _answered(self, question: say.Question) -> say.Answer:
         match question:

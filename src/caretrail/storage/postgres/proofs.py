@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from caretrail.errors import NotFoundError, VerificationError
 from caretrail.sequencer import entry_of
-from caretrail.storage.contract import Gap, Sealed
+from caretrail.storage.contract import Gap, Sealed, Signed
 from caretrail.storage.postgres.searching import COLUMNS
 from caretrail.tlog.prover import Prover
 from caretrail.tlog.tree import TILE_HEIGHT, TILE_WIDTH
@@ -82,6 +82,11 @@ class Proofs:
         ask = "SELECT note FROM signed ORDER BY size DESC, at DESC LIMIT 1"
         found: bytes | None = self.db.value(ask)
         return found
+
+    def notes(self) -> list[Signed]:
+        """Return the signed checkpoints that are kept, in the order in which they came."""
+        ask = "SELECT note, size, at, cosigned, stays FROM signed ORDER BY number"
+        return [Signed(*row) for row in self.db.fetch(ask)]
 
     def gaps(self) -> list[Gap]:
         """Return what sources numbered and the log never got, source by source."""

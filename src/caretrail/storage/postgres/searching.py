@@ -176,12 +176,12 @@ class Searcher(searching.Searcher):
     def quarantined(self, *, after: int, limit: int) -> list[Quarantined]:
         """Return what was refused, from the number after `after` on."""
         ask = (
-            "SELECT q.id, p.name, q.received, q.body, q.issues FROM quarantine q"
+            "SELECT q.id, p.name, q.received, q.body, q.issues, p.organisation FROM quarantine q"
             " JOIN producer p ON p.number = q.producer WHERE q.id > $1 ORDER BY q.id LIMIT $2"
         )
         return [
-            Quarantined(number, name, at, self.bodies.unpack(body), read_issues(issues))
-            for number, name, at, body, issues in self._db.fetch(ask, after, limit)
+            Quarantined(number, name, at, self.bodies.unpack(body), read_issues(issues), of)
+            for number, name, at, body, issues, of in self._db.fetch(ask, after, limit)
         ]
 
     def values(self, key: str, *, limit: int, deadline: Deadline) -> list[tuple[str, int]]:

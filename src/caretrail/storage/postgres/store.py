@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from caretrail.storage.linked import Linked
+from caretrail.errors import ConfigurationError
+from caretrail.storage.linked import MOVED, Linked
 from caretrail.storage.postgres import layout
 from caretrail.storage.postgres.connection import READING, Connection
 from caretrail.storage.postgres.proofs import Proofs
@@ -35,11 +36,20 @@ class PostgresStorage(Linked):
         self._opened: list[Connection] = []
         reader = self.proofs().db
         properties = layout.properties(reader)
+        if MOVED in properties:
+            self._letting_go()
+            moved = properties[MOVED].decode()
+            raise ConfigurationError(f"this log was moved to {moved}: open it there")
         self.page_key = properties["page-key"]
         self.origin = properties["origin"].decode()
         self.keys = properties["keys"].decode()
         last = "SELECT coalesce(max(received), 0)::bigint FROM leaf WHERE entry = $1"
         self.received = int(reader.value(last, self.found.size - 1))
+
+    def _letting_go(self) -> None:
+        for connection in self._opened:
+            connection.close()
+        self._writer.end()
 
     async def close(self) -> None:
         """Let go of the log; the writer ends what it is at."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
+from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
 from caretrail.limits import QUARANTINE_BYTES_MAX
@@ -119,6 +120,8 @@ class Writer:
             case say.Commit():
                 known = self._known(question.rows) if question.unless_known else ()
                 return say.Found(known) if known else self._commit(question)
+            case say.Graft():
+                raise ConfigurationError("a log cannot be copied into PostgreSQL in this version")
             case say.Quarantine():
                 self._quarantine(question)
                 return self._state()
@@ -322,7 +325,7 @@ _GROWN: Final = "the log has grown since the batch was made"
 
 
 def _record(row: say.Row) -> Record:
-    event = intake.event_of(row.body, intake.Form(row.form))
+    event = originals.event_of(row.body, intake.Form(row.form), received_ms=row.received)
     return Record(
         event, row.id, row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
         row.producer, row.organisation, row.body, row.form, row.kind,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from caretrail.repository import Repository
 from caretrail.storage import stores
 from caretrail.storage.contract import LogPlace
+from tests.storage import postgres_server
 
 if TYPE_CHECKING:
     from typing import Any
@@ -40,21 +41,41 @@ class Sqlite:
         return LogPlace(folder)
 
     def kill_writer(self, place: LogPlace) -> None:
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                words = path.read_bytes().split(b"\0")
-                if b"sqlite.writer" in b"".join(words) and str(place.data).encode() in words:
-                    os.kill(int(path.parent.name), signal.SIGKILL)
+        _kill_writer(place)
 
 
-KINDS: dict[str, Kind] = {"sqlite": Sqlite()}
+class Postgres:
+    """Logs in databases of a server of the tests' own."""
+
+    def __init__(self) -> None:
+        self._places: dict[Path, LogPlace] = {}
+
+    def place(self, folder: Path) -> LogPlace:
+        if folder not in self._places:
+            self._places[folder] = LogPlace(folder, postgres_server.server().database())
+        return self._places[folder]
+
+    def kill_writer(self, place: LogPlace) -> None:
+        _kill_writer(place)
+
+
+def _kill_writer(place: LogPlace) -> None:
+    """Kill the process that writes: it is shown with its data folder's name."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b".writer" in b"".join(words) and str(place.data).encode() in words:
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+KINDS: dict[str, Kind] = {"sqlite": Sqlite(), "postgresql": Postgres()}
 
 
 class Log:
     """The log of a test: `open` it as often as you like, one after the other."""
 
-    def __init__(self, kind: Kind, folder: Path) -> None:
-        self.kind, self.place = kind, kind.place(folder)
+    def __init__(self, kind: Kind, folder: Path, *, place: LogPlace | None = None) -> None:
+        self.kind, self.place = kind, place or kind.place(folder)
 
     def open(self) -> Storage:
         return stores.open_store(self.place)

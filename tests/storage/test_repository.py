@@ -258,14 +258,14 @@ def test_more_events_than_a_millisecond_has_keys_are_all_kept(
     run(log, test)
 
 
-def _with_keys(count: int) -> list[bytes]:
+def with_keys(count: int) -> list[bytes]:
     """Return events that are known again when they are sent again."""
     return [body for body in world.bodies(count) if sequencer.sender_key(submission(body).event)]
 
 
 def test_batches_under_way_together_keep_every_event_once(log: Log) -> None:
     """Copies lie in the batch before, in the same batch, and in the log."""
-    bodies, choice = _with_keys(300), random.Random(3)
+    bodies, choice = with_keys(300), random.Random(3)
     sent = [body for body in bodies for _ in range(choice.choice((1, 1, 1, 2)))]
 
     async def test(repository: Repository) -> None:
@@ -286,7 +286,7 @@ def test_batches_under_way_together_keep_every_event_once(log: Log) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_a_writer_that_dies_between_batches_loses_nothing(seed: int, log: Log) -> None:
     """Its process is killed again and again while several batches are under way."""
-    bodies, choice = _with_keys(400), random.Random(seed)
+    bodies, choice = with_keys(400), random.Random(seed)
 
     async def main() -> None:
         repository = log.repository()

@@ -31,7 +31,8 @@ class Settings:
         default="",
         metadata={
             "url": True,
-            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder).",
+            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder), or"
+            " postgresql://USER@HOST/DATABASE.",
         },
     )
     host: str = field(
@@ -345,7 +346,9 @@ class Settings:
         if not 0 <= self.port <= 65_535:
             raise ConfigurationError("--port is a number from 0 to 65535")
         if self.store and "://" not in self.store:
-            raise ConfigurationError("--store is a URL such as sqlite:///FOLDER")
+            raise ConfigurationError(
+                "--store is a URL such as sqlite:///FOLDER or postgresql://USER@HOST/DATABASE"
+            )
         tenants.check(self.tenants)
         if self.tenants and self.store and not self._is_embedded:
             raise ConfigurationError("--tenants are logs of the embedded store: leave out --store")

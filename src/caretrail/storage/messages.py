@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
+from caretrail.errors import (
+    ConfigurationError,
+    ConflictError,
+    Error,
+    InUseError,
+    NotFoundError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,7 +157,8 @@ class Failed(Message, frozen=True):
 
 
 _ERRORS: Final = {
-    one.__name__: one for one in (ConfigurationError, ConflictError, NotFoundError, StoreError)
+    one.__name__: one
+    for one in (ConfigurationError, ConflictError, InUseError, NotFoundError, StoreError)
 }
 Question = Commit | Graft | Quarantine | Publish | Erase | Purge | Shred | Rename | AskState | Close
 Answer = Found | State | Done | Failed

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import msgspec
 
-from caretrail.errors import Error, StoreError
+from caretrail.errors import ConfigurationError, Error, StoreError
 from caretrail.storage import messages as say
 
 if TYPE_CHECKING:
@@ -83,6 +83,13 @@ class Link:
         self._end()
         raise answer.raised() if isinstance(answer, say.Failed) else StoreError(_GONE)
 
+    def _again(self) -> say.State:
+        try:
+            return self._start()
+        except ConfigurationError as error:
+            # It could be opened before: whoever sends an event may send it again.
+            raise StoreError(str(error)) from error
+
     async def ask(self, question: say.Question) -> say.Answer:
         """Return the answer; raise the error that it is, or StoreError when nobody answers."""
         answers = self._answers
@@ -97,7 +104,7 @@ class Link:
         async with self._connecting:
             if self._answers is None or self._answers.gone.is_set():
                 if self._process is None:
-                    self.state = await asyncio.to_thread(self._start)
+                    self.state = await asyncio.to_thread(self._again)
                 loop = asyncio.get_running_loop()
                 _, self._answers = await loop.create_connection(
                     lambda: _Answers(self._lost), sock=self._socket

@@ -24,8 +24,15 @@ def _sqlite() -> Backend:
     return SqliteBackend()
 
 
+def _postgres() -> Backend:
+    from caretrail.storage.postgres.backend import PostgresBackend
+
+    return PostgresBackend()
+
+
 STORES: Final[dict[str, Callable[[], Backend]]] = {
     "sqlite": _sqlite,
+    "postgresql": _postgres,
 }
 
 

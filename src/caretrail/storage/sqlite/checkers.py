@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from caretrail.storage.entry_check import RANGE_ENTRIES, EntryCheck, Part
 from caretrail.storage.sqlite import folder as folders
-from caretrail.storage.sqlite.entry_check import EntryCheck, Part
-from caretrail.storage.sqlite.term_sums import KEY_BYTES, Weights
+from caretrail.storage.sqlite.source import Source
+from caretrail.storage.weights import KEY_BYTES, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +34,6 @@ _NICE: Final = 10
 _STOP_SECONDS: Final = 10.0
 # Events are structures without cycles: looking for garbage among them finds nothing.
 _GARBAGE_THRESHOLD: Final = 50_000
-# Rows that a range has: enough that asking costs nothing, few enough to show progress.
-RANGE_ENTRIES: Final = 2_048
 
 
 class Checkers:
@@ -115,7 +114,7 @@ def main() -> None:
     gc.set_threshold(_GARBAGE_THRESHOLD, 20, 100)
     os.nice(_NICE)
     key = sys.stdin.buffer.read(KEY_BYTES)
-    check = EntryCheck(folders.open_for_reading(Path(sys.argv[1])), Weights(key))
+    check = EntryCheck(Source(folders.open_for_reading(Path(sys.argv[1]))), Weights(key))
     for line in sys.stdin.buffer:
         start, end = map(int, line.split())
         answer: Part | str

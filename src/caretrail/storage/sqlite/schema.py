@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from caretrail.storage.runs import RUN
+
 FORMAT: Final = 1
 
 PRAGMAS: Final = """
@@ -27,11 +29,6 @@ PRAGMA foreign_keys = ON;
 PRAGMA secure_delete = ON;
 """
 
-# Also made anew in memory, to be compared with.
-RUN: Final = """
-CREATE TABLE run(producer INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
-    since INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(producer, first)) WITHOUT ROWID;
-"""
 TABLES: Final = (
     RUN
     + """

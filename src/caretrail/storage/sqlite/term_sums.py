@@ -1,31 +1,21 @@
-"""The index against the events: sums with random weights, and the pairs one by one if they differ.
-
-Each term and each event gets a random number, drawn anew for each verification. The sum over all
-pairs of term and event of the product of both is the same for the index and for the events if the
-pairs are; another set of pairs gives another sum, but for a chance of one in 2**61.
-"""
+"""The sum over SQLite's full-text index (`weights`), and the pairs one by one if it differs."""
 
 from __future__ import annotations
 
 import time
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from caretrail.errors import Error
 from caretrail.search import index
+from caretrail.storage.weights import HALF_BITS, PRIME
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable
 
-    from caretrail.storage.sqlite.searching import Searcher
+    from caretrail.storage.searching import Searcher
+    from caretrail.storage.weights import Weights
 
-PRIME: Final = 2**127 - 1
-KEY_BYTES: Final = 32
-# Two halves of 31 bits: SQLite's sums of them stay below 2**63 for four billion events.
-_HALF_BITS: Final = 31
-_HALF: Final = 2**_HALF_BITS - 1
-_TERMS_REMEMBERED: Final = 1_000_000
 _DOCUMENTS_AT_ONCE: Final = 250_000
 # After this time of reading somebody who is patient lets others write their journal back.
 _READING_SECONDS: Final = 0.5
@@ -40,34 +30,6 @@ SELECT p.term, sum(w.low), sum(w.high), sum(CASE WHEN w.k IS NULL THEN
 FROM temp.pair p LEFT JOIN temp.weight w ON w.k = p.doc
 WHERE p.term > :after GROUP BY p.term ORDER BY p.term
 """
-
-
-class Weights(dict[str, int]):
-    """The random numbers of terms, which are remembered, and of events; they follow from a key."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    def __missing__(self, term: str) -> int:
-        if len(self) >= _TERMS_REMEMBERED:
-            self.clear()
-        digest = blake2b(term.encode(), digest_size=15, key=self._key).digest()
-        weight = self[term] = int.from_bytes(digest)
-        return weight
-
-    def halves(self, k: int) -> tuple[int, int]:
-        """Return the number of an event, in two halves."""
-        digest = blake2b(k.to_bytes(8), digest_size=8, key=self._key, person=b"event").digest()
-        number = int.from_bytes(digest)
-        return number & _HALF, number >> _HALF_BITS & _HALF
-
-    def of(self, k: int, terms: Iterable[str]) -> int:
-        """Return what the pairs of an event add to the sum."""
-        return sum(map(self.__getitem__, terms)) * _whole(*self.halves(k)) % PRIME
-
-
-def _whole(low: int, high: int) -> int:
-    return high << _HALF_BITS | low
 
 
 def prepare(db: sqlite3.Connection) -> None:
@@ -98,7 +60,7 @@ def stored(
             if strange:
                 return None
             if low is not None:
-                total += weights[term] * (low + (high << _HALF_BITS))
+                total += weights[term] * (low + (high << HALF_BITS))
             after = term
             if time.monotonic() > end:
                 more = True

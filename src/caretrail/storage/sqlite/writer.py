@@ -25,9 +25,10 @@ from caretrail.sequencer import (
     producer_id,
 )
 from caretrail.storage import messages as say
+from caretrail.storage import runs
 from caretrail.storage.data_keys import Month
 from caretrail.storage.process import serve
-from caretrail.storage.sqlite import erasing, runs
+from caretrail.storage.sqlite import erasing
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle

@@ -6,9 +6,8 @@ several processes can look at several ranges.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -26,22 +25,43 @@ from caretrail.sequencer import (
     key_of,
 )
 from caretrail.storage.report import FINDINGS_MAX
-from caretrail.storage.sqlite import folder as folders
-from caretrail.storage.sqlite.searching import COLUMNS, Searcher
-from caretrail.storage.sqlite.term_sums import PRIME, Weights
+from caretrail.storage.weights import PRIME
 from caretrail.tlog import tree as merkle
 from caretrail.tlog.entry import Entry, Kind
 
 if TYPE_CHECKING:
-    from caretrail.search.record import Record
+    from collections.abc import Iterable, Sequence
 
-_ROWS: Final = (
-    f"SELECT l.entry, l.k, l.received, l.hash, e.salt, {COLUMNS} FROM leaf l"  # noqa: S608
-    " LEFT JOIN event e ON e.k = l.k AND e.entry = l.entry"
-    " WHERE l.entry >= ? AND l.entry < ? ORDER BY l.entry"
-)
-_ERASED: Final = "SELECT data, cause FROM erased WHERE entry = ?"
-_FINGERPRINT: Final = "SELECT 1 FROM fingerprint WHERE value = ? AND entry = ?"
+    from caretrail.search.record import Record
+    from caretrail.sequencer import Identity
+    from caretrail.storage.searching import Searcher
+    from caretrail.storage.weights import Weights
+
+# Rows that a range has: enough that asking costs nothing, few enough to show progress.
+RANGE_ENTRIES: Final = 2_048
+
+
+class Source(Protocol):
+    """What a backend gives of a log that is checked; its own errors pass through (`damage`)."""
+
+    damage: tuple[type[Exception], ...]
+    identity: Identity
+
+    @property
+    def reader(self) -> Searcher:
+        """Return what reads events."""
+
+    def rows(self, start: int, end: int) -> Iterable[Sequence[Any]]:
+        """Return entry, key, receipt, leaf, salt and the event's row (`searching.Row`) of entries.
+
+        Of one that is not there the salt is None, and the key where it was erased.
+        """
+
+    def erased(self, entry: int) -> tuple[bytes, int] | None:
+        """Return what is left of an erased entry, and which entry says why."""
+
+    def without_fingerprint(self, pairs: Sequence[tuple[int, int]]) -> Iterable[int]:
+        """Return the entries of those pairs (fingerprint, entry) that are not there."""
 
 
 class Part(msgspec.Struct):
@@ -69,12 +89,11 @@ def join(runs: list[tuple[int, int, int]], first: int, last: int, cause: int) ->
 
 
 class EntryCheck:
-    """Checks entries of one log over one connection."""
+    """Checks entries of one log."""
 
-    def __init__(self, db: sqlite3.Connection, weights: Weights) -> None:
-        self._db, self._weights = db, weights
-        self._identity = folders.identity_of(db)
-        self.reader = Searcher(db, folders.bodies_of(db))
+    def __init__(self, source: Source, weights: Weights) -> None:
+        self._source, self._weights = source, weights
+        self.reader = source.reader
         self._begin()
 
     def _begin(self) -> None:
@@ -82,12 +101,13 @@ class EntryCheck:
         self._hours: Counter[int] = Counter()
         self._days: Counter[tuple[int, str]] = Counter()
         self._terms = 0
+        self._fingerprints: list[tuple[int, int]] = []
 
     def part(self, start: int, end: int) -> Part:
         """Check the entries [start, end)."""
         self._begin()
         expected = start
-        for entry, k, received, leaf, salt, *row in self._db.execute(_ROWS, (start, end)):
+        for entry, k, received, leaf, salt, *row in self._source.rows(start, end):
             for missing in range(expected, min(entry, expected + FINDINGS_MAX)):
                 self._add(missing, "the entry is missing")
             expected = entry + 1
@@ -98,14 +118,16 @@ class EntryCheck:
                     raise VerificationError("the event is missing")
                 else:
                     self._check(received, leaf, salt, row)
+            except self._source.damage:
+                raise
             except Error as error:
                 self._add(entry, str(error))
-            except sqlite3.Error:
-                raise
             except Exception:  # What stands in a damaged row may be anything.
                 self._add(entry, "the event cannot be read")
         for missing in range(expected, min(end, expected + FINDINGS_MAX)):
             self._add(missing, "the entry is missing")
+        for entry in self._source.without_fingerprint(self._fingerprints):
+            self._add(entry, "the event's fingerprint is missing")
         self._part.hours = dict(self._hours)
         self._part.days = [(day, name, events) for (day, name), events in self._days.items()]
         self._part.terms = self._terms.to_bytes(16)
@@ -117,14 +139,14 @@ class EntryCheck:
 
     def _check_erased(self, entry: int, received: int, leaf: bytes) -> None:
         """Check what is left of an event that was erased; its cause is looked at in the end."""
-        row = self._db.execute(_ERASED, (entry,)).fetchone()
+        row = self._source.erased(entry)
         if row is None:
             raise VerificationError("the event is missing")
         data, cause = row
         if merkle.leaf_hash(data) != leaf:
             raise VerificationError("what is left of the event is not what its leaf commits to")
         left = Entry.decode(data)
-        if (left.log, left.received) != (self._identity.log, received):
+        if (left.log, left.received) != (self._source.identity.log, received):
             raise VerificationError("what is left of the event is not of this log or time")
         join(self._part.erased, entry, entry, cause)
         if left.kind == Kind.OWN:
@@ -142,15 +164,14 @@ class EntryCheck:
         self._days.update((bucket // DAY_MILLISECONDS, name) for name in counts.names(terms))
         self._terms = (self._terms + self._weights.of(k, terms)) % PRIME
         opened = self.reader.bodies.salt(salt, event=row[2])
-        entry = entry_of(record, salt=opened, identity=self._identity)
+        entry = entry_of(record, salt=opened, identity=self._source.identity)
         if merkle.leaf_hash(entry.encode()) != leaf:
             raise VerificationError("the event is not what its leaf commits to")
         # Where the key was taken, the next free one of the same time was used.
         if bucket_of_key(k) != bucket or bool(irregular) is exact or k < key_of(bucket, 0):
             raise VerificationError("the event is filed under another time")
         value = fingerprint(bucket, record.producer, record.body)
-        if self._db.execute(_FINGERPRINT, (value, record.entry)).fetchone() is None:
-            raise VerificationError("the event's fingerprint is missing")
+        self._fingerprints.append((value, record.entry))
         if entry.number is not None:
             self._part.numbered.append((row[3], entry.number, received))
         if record.kind == Kind.OWN:

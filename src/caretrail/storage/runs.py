@@ -1,4 +1,4 @@
-"""The numbers that sources give their events: unbroken runs, and the gaps between them.
+"""The numbers that sources give their events, in SQLite: unbroken runs, and the gaps between them.
 
 A source that numbers its events lets the log say what it never received. Numbers may come late or
 out of order; a run grows at either end, and two that meet become one.
@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import sqlite3
 
+# A table of the embedded store; whoever verifies a log makes it anew in memory, to be compared with.
+RUN: Final = """
+CREATE TABLE run(producer INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+    since INTEGER NOT NULL, until INTEGER NOT NULL, PRIMARY KEY(producer, first)) WITHOUT ROWID;
+"""
 _BEFORE: Final = (
     "SELECT first, last, since, until FROM run WHERE producer = ? AND first <= ?"
     " ORDER BY first DESC LIMIT 1"

@@ -1,0 +1,1 @@
+"""The backend on PostgreSQL: one database, one connection that writes, connections that read."""

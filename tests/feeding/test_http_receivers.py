@@ -51,7 +51,8 @@ def test_splunk_gets_events_one_after_the_other(tmp_path: Path) -> None:
         path = feeds(tmp_path, collector, kind="splunk")
         with arr(tmp_path / "log", "--feeds", str(path)) as one:
             one.record("a", "b")
-            assert delivered(one, 2)["status"] == "ok"
+            delivered(one, 2)
+            until(lambda: one.ready()["feeds"]["siem"]["status"] == "ok", "a recovery")
             errors = (one.folder / "serve.err").read_text()
     rows = [row for got in collector.got for row in lines(got.body)]
     assert {got.path for got in collector.got} == {"/services/collector/event"}

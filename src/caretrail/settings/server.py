@@ -31,7 +31,8 @@ class Settings:
         default="",
         metadata={
             "url": True,
-            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder).",
+            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder), or"
+            " clickhouse://HOST,HOST/DATABASE?zookeeper=HOST.",
         },
     )
     host: str = field(

@@ -24,8 +24,15 @@ def _sqlite() -> Backend:
     return SqliteBackend()
 
 
+def _clickhouse() -> Backend:
+    from caretrail.storage.clickhouse.backend import ClickHouseBackend
+
+    return ClickHouseBackend()
+
+
 STORES: Final[dict[str, Callable[[], Backend]]] = {
     "sqlite": _sqlite,
+    "clickhouse": _clickhouse,
 }
 
 

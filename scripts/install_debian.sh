@@ -4,6 +4,7 @@ set -euo pipefail
 
 packages=(
     chromium # tests/evidence opens verify.html in it.
+    clickhouse-server zookeeper # tests/storage has a cluster of its own.
     openssl  # tests/publisher has its own time-stamping authority.
     rsyslog rsyslog-gnutls bsdutils # tests/transport sends by rsyslog and logger, tests/feeding receives.
     nats-server                     # tests/feeding has it as a receiver.
@@ -28,6 +29,13 @@ command -v apt-get >/dev/null || cannot 'this is no Debian'
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 export DEBIAN_FRONTEND=noninteractive
+# Nothing is started: the tests run servers of their own.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$log" "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
 if ! { apt-get --quiet --quiet update &&
     apt-get --quiet --quiet --yes --no-install-recommends install "${missing[@]}"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2

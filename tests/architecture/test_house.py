@@ -123,7 +123,7 @@ LIBRARIES: Final[dict[str, tuple[str, ...]]] = {
     "fhir": ("defusedxml",),
     "dicom": ("defusedxml",),
     "tlog": ("cryptography",),
-    "storage": ("zstandard", "asyncpg", "cryptography"),
+    "storage": ("zstandard", "asyncpg", "cryptography", "httpx", "kazoo"),
     "evidence": ("cryptography",),
     "listening": ("uvicorn",),
     "tls": ("uvicorn",),

@@ -6,16 +6,22 @@ second openers and `verify` all go by the log's `LogPlace`.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import pytest
 
 from caretrail.repository import Repository
 from caretrail.storage import stores
 from caretrail.storage.contract import LogPlace
 from tests.storage import postgres_server
+from tests.storage.clickhouse.cluster import missing
+from tests.storage.clickhouse.shared_cluster import SharedCluster
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,6 +39,9 @@ class Kind(Protocol):
     def kill_writer(self, place: LogPlace) -> None:
         """Kill what writes to the log, if it runs, as a crash of the store would."""
 
+    def examples(self, count: int) -> int:
+        """Return of how many examples, each with a log of its own, a property is tested here."""
+
 
 class Sqlite:
     """Logs in folders."""
@@ -42,6 +51,9 @@ class Sqlite:
 
     def kill_writer(self, place: LogPlace) -> None:
         _kill_writer(place)
+
+    def examples(self, count: int) -> int:
+        return count
 
 
 class Postgres:
@@ -58,6 +70,34 @@ class Postgres:
     def kill_writer(self, place: LogPlace) -> None:
         _kill_writer(place)
 
+    def examples(self, count: int) -> int:
+        return max(3, count // 3)
+
+
+class ClickHouse:
+    """Logs on the cluster of this run, each under a name of its own."""
+
+    def __init__(self) -> None:
+        self._names: dict[Path, str] = {}
+
+    def place(self, folder: Path) -> LogPlace:
+        name = self._names.setdefault(folder, f"log-{uuid.uuid4().hex}")
+        return LogPlace(folder, cluster().url("caretrail", log=name))
+
+    def kill_writer(self, place: LogPlace) -> None:
+        _kill_writer(place)
+
+    def examples(self, count: int) -> int:
+        return max(3, count // 6)  # A log begins in a second, and not in a few milliseconds.
+
+
+@functools.cache
+def cluster() -> SharedCluster:
+    """Return the cluster of this run; skip where there can be none."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    return SharedCluster()
+
 
 def _kill_writer(place: LogPlace) -> None:
     """Kill the process that writes: it is shown with its data folder's name."""
@@ -68,7 +108,11 @@ def _kill_writer(place: LogPlace) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-KINDS: dict[str, Kind] = {"sqlite": Sqlite(), "postgresql": Postgres()}
+KINDS: dict[str, Kind] = {
+    "sqlite": Sqlite(),
+    "postgresql": Postgres(),
+    "clickhouse": ClickHouse(),
+}
 
 
 class Log:

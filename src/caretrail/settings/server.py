@@ -31,8 +31,8 @@ class Settings:
         default="",
         metadata={
             "url": True,
-            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder), or"
-            " postgresql://USER@HOST/DATABASE.",
+            "help": "The store, as a URL: sqlite:///FOLDER (default: the data folder),"
+            " postgresql://USER@HOST/DATABASE, or clickhouse://HOST,HOST/DATABASE?zookeeper=HOST.",
         },
     )
     host: str = field(

@@ -21,7 +21,7 @@ from caretrail.errors import Issue, TooCostlyError
 from caretrail.fhir import intake, temporal
 from caretrail.search.matches import matches
 from caretrail.search.order import Order
-from caretrail.search.ranges import EVERYTHING, Range, intersection
+from caretrail.search.ranges import EVERYTHING, Range, Ranges, intersection
 from caretrail.search.record import Flag, Record
 from caretrail.sequencer import BUCKET_MAX, ENTRY_MASK, bucket_of, bucket_of_key, key_of
 
@@ -257,8 +257,9 @@ class Searcher(ABC):
             bucket, _ = bucket_of(*after[0])
             rest = Range(None, bucket + 1) if descending else Range(bucket, None)
             ranges = intersection(ranges, (rest,))
-        for one in reversed(ranges) if descending else ranges:
-            rows = self.scan(expression, *keys(one), entries, descending=descending)
+        spans = _spans(ranges)
+        for low, high in reversed(spans) if descending else spans:
+            rows = self.scan(expression, low, high, entries, descending=descending)
             if not is_date:
                 yield from map(self.record, rows)
                 continue
@@ -301,6 +302,16 @@ def keys(one: Range) -> tuple[int, int]:
     low = 0 if one.start is None else min(max(one.start, 0), BUCKET_MAX)
     high = BUCKET_MAX if one.end is None else min(max(one.end - 1, 0), BUCKET_MAX)
     return key_of(low, 0), key_of(high, ENTRY_MASK)
+
+
+def _spans(ranges: Ranges) -> list[tuple[int, int]]:
+    """Return the keys of ranges; those that share the first or the last key are one."""
+    found: list[tuple[int, int]] = []
+    for low, high in map(keys, ranges):
+        if found and low <= found[-1][1]:
+            low, high = found[-1][0], max(high, found.pop()[1])
+        found.append((low, high))
+    return found
 
 
 def _is_by_index(plan: Plan) -> bool:

@@ -30,9 +30,16 @@ def _postgres() -> Backend:
     return PostgresBackend()
 
 
+def _clickhouse() -> Backend:
+    from caretrail.storage.clickhouse.backend import ClickHouseBackend
+
+    return ClickHouseBackend()
+
+
 STORES: Final[dict[str, Callable[[], Backend]]] = {
     "sqlite": _sqlite,
     "postgresql": _postgres,
+    "clickhouse": _clickhouse,
 }
 
 

@@ -55,6 +55,9 @@ TERM_CHARACTERS_MAX: Final = 120
 # Words of one event in the full-text index (`_content`).
 WORDS_MAX: Final = 256
 
+# Of earlier events with an event's checksum the latest are compared with it: a sender may repeat itself
+# for ever.
+COPIES_COMPARED_MAX: Final = 16
 # Entries that were refused out of a Bundle are kept for their sender, up to this many bytes.
 QUARANTINE_BYTES_MAX: Final = 1024 * 1024 * 1024
 

@@ -27,7 +27,11 @@ EVENTS = 1_100  # More than a portion.
 GONE = (3, 4, 900)
 
 
-@pytest.fixture(params=KINDS)
+# What a log can move into; ClickHouse refuses, and says so.
+TARGETS = ["sqlite", "postgresql"]
+
+
+@pytest.fixture(params=TARGETS)
 def target(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
     return Log(KINDS[request.param], tmp_path / "target")
 
@@ -184,3 +188,17 @@ def test_the_command_says_where_the_log_goes_on(tmp_path: Path) -> None:
     again = subprocess.run([*command, *ends], capture_output=True, text=True, check=False)
     assert again.returncode == 2
     assert "was moved to" in again.stderr
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS.keys() - set(TARGETS)))
+def test_what_a_log_cannot_move_into_says_so_and_leaves_it(
+    kind: str, source: Log, tmp_path: Path
+) -> None:
+    async def test() -> None:
+        await _filled(source)
+        with pytest.raises(ConfigurationError, match="in this version"):
+            await _moved(source, Log(KINDS[kind], tmp_path / "target"), [])
+        untouched = source.open()
+        await untouched.close()
+
+    asyncio.run(test())

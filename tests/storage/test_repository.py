@@ -15,9 +15,12 @@ import pytest
 from caretrail import committer, sequencer
 from caretrail.errors import PreconditionError, StoreError, ThrottledError
 from caretrail.fhir import audit_event, temporal
+from caretrail.limits import COPIES_COMPARED_MAX
 from caretrail.repository import Refused, Repository, Sender
 from caretrail.search.query import parse
 from caretrail.search.record import Flag
+from caretrail.sequencer import Batch, prepare
+from caretrail.storage.contract import Known
 from caretrail.storage.sqlite import SqliteStorage, verify
 from caretrail.tlog.entry import Entry
 from tests.storage import world
@@ -104,6 +107,28 @@ def test_the_same_bytes_without_a_key_are_both_stored_and_flagged(log: Log) -> N
 
     run(log, test)
     assert log.verify().whole
+
+
+def test_a_sender_that_repeats_itself_is_compared_with_its_latest_events(log: Log) -> None:
+    """Otherwise each copy would take longer than the one before."""
+    copies = 2 * COPIES_COMPARED_MAX
+
+    async def test(repository: Repository) -> None:
+        stored = await repository.append([submission(KEYLESS)] * copies, sender=SENDER)
+        assert [Flag.SUSPECTED_DUPLICATE in one.flags for one in stored] == [False] + [True] * (
+            copies - 1
+        )
+        record = await repository.read(stored[0].id)
+        assert record is not None
+        again = prepare(record, salt=bytes(16))
+        batch = Batch(copies, [again, again])
+        known = await repository._storage.commit(batch, unless_known=True)
+        assert isinstance(known, Known)
+        (found,) = known.events.values()
+        latest = range(copies - COPIES_COMPARED_MAX, copies)
+        assert sorted(one.entry for one in found) == list(latest)
+
+    run(log, test)
 
 
 @pytest.mark.parametrize("key", ["id", "number"])

@@ -39,7 +39,10 @@ class Refused(NamedTuple):
 
 
 class Known(NamedTuple):
-    """The log has events with these fingerprints, so nothing was added."""
+    """The log has events with these fingerprints, so nothing was added.
+
+    Of each fingerprint these are the latest COPIES_COMPARED_MAX.
+    """
 
     events: Mapping[int, Sequence[Record]]
 

@@ -14,9 +14,10 @@ from caretrail.errors import (
     NotFoundError,
     StoreError,
 )
+from caretrail.tlog.entry import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=True):
@@ -62,6 +63,16 @@ class Gone(msgspec.Struct, frozen=True, gc=False, array_like=True):
     cause: int
 
 
+def numbered(
+    gone: Iterable[Gone], producers: Mapping[bytes, int]
+) -> Iterator[tuple[tuple[int, int], Gone]]:
+    """Yield producer and number of erased entries whose producer is known by his pseudonym."""
+    for one in gone:
+        entry = Entry.decode(one.data)
+        if entry.number is not None and entry.producer in producers:
+            yield (producers[entry.producer], entry.number), one
+
+
 class Graft(Message, frozen=True):
     """Add entries of another log at the end of a log of `start` entries."""
 
@@ -71,7 +82,7 @@ class Graft(Message, frozen=True):
 
 
 class Found(Message, frozen=True):
-    """The fingerprints that the log has, each with the entry of an event."""
+    """The fingerprints that the log has, each with the entries of its latest events."""
 
     pairs: list[tuple[int, int]]
 

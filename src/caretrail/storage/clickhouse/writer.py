@@ -20,7 +20,7 @@ import msgspec
 from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
-from caretrail.limits import QUARANTINE_BYTES_MAX
+from caretrail.limits import COPIES_COMPARED_MAX, QUARANTINE_BYTES_MAX
 from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import id_bytes, leaf
 from caretrail.storage import messages as say
@@ -65,7 +65,7 @@ _EPOCH_SHIFT: Final = 32
 _HOPELESS: Final = frozenset([33, 47, 60, 62, 81, 241, 497, 516])
 _KNOWN: Final = (
     "SELECT fingerprint, entry FROM {d}.moment WHERE log = {log} AND fingerprint IN {values}"
-    " AND entry < {size} AND {covered}"
+    " AND entry < {size} AND {covered} ORDER BY fingerprint, entry DESC LIMIT {most} BY fingerprint"
 )
 _TABLES: Final = "SELECT name FROM system.tables WHERE database = {of}"
 _READ_BACK: Final = (
@@ -216,7 +216,7 @@ class Writer:
 
     def _known(self, rows: Sequence[say.Row]) -> list[tuple[int, int]]:
         values = numbers(row.fingerprint for row in rows)
-        asked = {"values": values, "size": self._place.size}
+        asked = {"values": values, "size": self._place.size, "most": COPIES_COMPARED_MAX}
         return [(value, entry) for value, entry in self._reader.ask(_PAIR, _KNOWN, **asked)]
 
     def _commit(self, batch: say.Commit) -> say.State:

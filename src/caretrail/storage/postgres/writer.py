@@ -17,10 +17,10 @@ import msgspec
 from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
-from caretrail.limits import QUARANTINE_BYTES_MAX
+from caretrail.limits import COPIES_COMPARED_MAX, QUARANTINE_BYTES_MAX
 from caretrail.search import index
 from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf
+from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf, producer_id
 from caretrail.storage import messages as say
 from caretrail.storage.data_keys import Month
 from caretrail.storage.postgres import erasing, layout, runs
@@ -51,6 +51,9 @@ _PRODUCER: Final = (
     "INSERT INTO producer(name, organisation) VALUES ($1, $2)"
     " ON CONFLICT (name, organisation) DO UPDATE SET name = excluded.name RETURNING number"
 )
+_KNOWN: Final = """SELECT f.value, f.entry FROM unnest($1::int8[]) AS wanted(value),
+LATERAL (SELECT value, entry FROM fingerprint WHERE value = wanted.value
+    ORDER BY entry DESC LIMIT $2) f"""
 _QUARANTINE: Final = (
     "INSERT INTO quarantine(received, producer, issues, body) VALUES ($1, $2, $3, $4)"
 )
@@ -120,8 +123,8 @@ class Writer:
             case say.Commit():
                 known = self._known(question.rows) if question.unless_known else ()
                 return say.Found(known) if known else self._commit(question)
-            case say.Graft():
-                raise ConfigurationError("a log cannot be copied into PostgreSQL in this version")
+            case say.Graft(start, rows, gone):
+                return self._commit(say.Commit(start, rows, unless_known=False), gone)
             case say.Quarantine():
                 self._quarantine(question)
                 return self._state()
@@ -153,7 +156,7 @@ class Writer:
     def _state(self) -> say.State:
         return say.State(self._tree.size, list(self._tree.frontier), self._quarantined)
 
-    def _commit(self, batch: say.Commit) -> say.State:
+    def _commit(self, batch: say.Commit, gone: Sequence[say.Gone] = ()) -> say.State:
         if batch.start != self._tree.size:
             raise ConflictError(_GROWN)
         self._prepare(batch)
@@ -162,17 +165,22 @@ class Writer:
             leaf(record, salt=row.salt, identity=self._identity)
             for record, row in zip(records, batch.rows, strict=True)
         ]
-        tree, nodes = merkle.append(self._tree, leaves)
+        hashes = leaves
+        if gone:
+            placed = {row.entry: one for row, one in zip(batch.rows, leaves, strict=True)}
+            placed |= {one.entry: merkle.leaf_hash(one.data) for one in gone}
+            hashes = [placed[entry] for entry in sorted(placed)]
+        tree, nodes = merkle.append(self._tree, hashes)
         keys = [row.k for row in batch.rows]
         try:
-            self._write(batch, tree, self._rows(batch, keys, records, leaves, nodes))
+            self._write(batch, tree, self._rows(batch, keys, records, leaves, nodes), gone)
         except StoreError as error:
             if not isinstance(error.__cause__, asyncpg.UniqueViolationError):
                 raise
             # A key is taken: there were 2**20 entries in the same millisecond.
             keys = self._free(batch.rows)
             self._prepare(batch)
-            self._write(batch, tree, self._rows(batch, keys, records, leaves, nodes))
+            self._write(batch, tree, self._rows(batch, keys, records, leaves, nodes), gone)
         self._tree = tree
         return self._state()
 
@@ -223,9 +231,15 @@ class Writer:
             return self._bodies.pack(row.body), row.salt
         return self._bodies.seal(row.body, row.salt, event=event_id, received=row.received)
 
-    def _write(self, batch: say.Commit, tree: Tree, rows: Rows) -> None:
+    def _write(self, batch: say.Commit, tree: Tree, rows: Rows, gone: Sequence[say.Gone]) -> None:
         hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
+        rows["leaf"] += [
+            (one.entry, None, None, one.received, merkle.leaf_hash(one.data)) for one in gone
+        ]
+        rows["erased"] = [(one.entry, one.data, one.cause) for one in gone]
         with self._transaction():
+            for number, one in say.numbered(gone, self._known_producers() if gone else {}):
+                runs.add(self._db, *number, one.received)
             for row in batch.rows:
                 if row.number is not None:
                     producer = self._producers[row.producer, row.organisation]
@@ -242,6 +256,10 @@ class Writer:
                 await raw.copy_records_to_table(table, records=added)
         await raw.execute(_TALLY, list(hours), list(hours.values()))
         await raw.execute(_HEAD, tree.size, tree.root())
+
+    def _known_producers(self) -> dict[bytes, int]:
+        rows = self._db.fetch("SELECT number, name, organisation FROM producer")
+        return {producer_id(name, of): number for number, name, of in rows}
 
     def _producer(self, name: str, organisation: str) -> int:
         number = self._producers.get((name, organisation))
@@ -261,8 +279,8 @@ class Writer:
         return list(found)
 
     def _known(self, rows: Sequence[say.Row]) -> list[tuple[int, int]]:
-        ask = "SELECT value, entry FROM fingerprint WHERE value = ANY($1)"
-        found = self._db.fetch(ask, [row.fingerprint for row in rows])
+        values = list(dict.fromkeys(row.fingerprint for row in rows))
+        found = self._db.fetch(_KNOWN, values, COPIES_COMPARED_MAX)
         return [(value, entry) for value, entry in found]
 
     def _quarantine(self, refused: say.Quarantine) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
 from caretrail.fhir import intake
-from caretrail.limits import QUARANTINE_BYTES_MAX
+from caretrail.limits import COPIES_COMPARED_MAX, QUARANTINE_BYTES_MAX
 from caretrail.search import counts, index
 from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import (
@@ -32,7 +32,7 @@ from caretrail.storage.sqlite import erasing
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Entry, Kind
+from caretrail.tlog.entry import Kind
 from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
 if TYPE_CHECKING:
@@ -184,11 +184,9 @@ class Writer:
     def _note_numbers(self, gone: Sequence[say.Gone]) -> None:
         """Note the numbers of erased events of those sources that have other events here."""
         known = self._db.execute("SELECT number, name, organisation FROM producer")
-        numbers = {producer_id(name, of): number for number, name, of in known}
-        for one in gone:
-            entry = Entry.decode(one.data)
-            if entry.number is not None and entry.producer in numbers:
-                runs.add(self._db, numbers[entry.producer], entry.number, one.received)
+        producers = {producer_id(name, of): number for number, name, of in known}
+        for number, one in say.numbered(gone, producers):
+            runs.add(self._db, *number, one.received)
 
     def _kept(self, row: say.Row) -> tuple[bytes, bytes]:
         """Return body and salt as they are kept; what the log says of itself is never encrypted."""
@@ -229,9 +227,10 @@ class Writer:
         self._db.execute("INSERT OR REPLACE INTO checkpoint VALUES (?, ?, ?)", (size, root, at))
 
     def _known(self, rows: Sequence[say.Row]) -> list[tuple[int, int]]:
-        ask = "SELECT value, entry FROM fingerprint WHERE value = ?"
+        ask = "SELECT value, entry FROM fingerprint WHERE value = ? ORDER BY entry DESC LIMIT ?"
         execute = self._db.execute
-        return [found for row in rows for found in execute(ask, (row.fingerprint,))]
+        values = dict.fromkeys(row.fingerprint for row in rows)
+        return [found for one in values for found in execute(ask, (one, COPIES_COMPARED_MAX))]
 
     def _quarantine(self, refused: say.Quarantine) -> None:
         with self._transaction():

@@ -90,7 +90,7 @@ def test_statistics_count_by_value_and_by_time(arr: Arr) -> None:
 def test_statistics_name_values_as_people_know_them(
     arr: Arr, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def counted(*_: object) -> Stats:
+    async def counted(*_: object, **__: object) -> Stats:
         return Stats(None, True, [], {"type": [Value("DCM|110110", "Patient Record", 3)]})
 
     monkeypatch.setattr(arr.repository, "stats", counted)

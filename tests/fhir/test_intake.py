@@ -63,6 +63,7 @@ def test_every_form_is_read_the_same_when_it_is_stored(body: bytes, xml: bool, f
 def test_the_numbers_of_the_forms_never_change() -> None:
     assert [(form.name, form.value) for form in Form] == [
         ("JSON_R4", 0), ("XML_R4", 1), ("JSON_R5", 2), ("XML_R5", 3),
+        ("AUDIT_MESSAGE", 4), ("SYSLOG", 5),
     ]  # fmt: skip
 
 

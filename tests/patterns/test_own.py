@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from caretrail.fhir import intake, validation
 from caretrail.fhir.audit_event import AuditEvent, Detail, Entity, read
 from caretrail.patterns import erasure, own
-from caretrail.patterns.own import ORIGIN_SYSTEM, Log
+from caretrail.patterns.own import ALERT, ORIGIN_SYSTEM, Log
 
 LOG = Log("caretrail/00", "2026-11-24T12:00:00.000Z")
 FACTS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
@@ -153,6 +153,24 @@ FACTS: dict[str, tuple[dict[str, Any], str, str, dict[str, str]]] = {
         "",
         "0",
         {"verified-size": "9", "findings": "0", "seconds": "1"},
+    ),
+    "feed": (
+        own.handed_on(LOG, feed="siem", kind="ocsf", events=3, until=9),
+        "",
+        "0",
+        {"feed": "siem", "format": "ocsf", "events": "3", "until-entry": "9"},
+    ),
+    "alert": (
+        own.alerted(LOG, reference="r-1", kind="gap", subject="ehr", state="begun"),
+        ALERT.code,
+        "4",
+        {"alert": "gap", "reference": "r-1", "state": "begun", "subject": "ehr"},
+    ),
+    "alert that ended": (
+        own.alerted(LOG, reference="r-1", kind="disk", subject="", state="ended"),
+        ALERT.code,
+        "0",
+        {"alert": "disk", "reference": "r-1", "state": "ended"},
     ),
     "verification with findings": (
         own.verified(LOG, size=9, findings=2, seconds=1),

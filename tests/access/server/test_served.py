@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from html import unescape
 from io import StringIO
@@ -42,10 +43,12 @@ def command(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
         redirect_stdout(told),
         redirect_stderr(problems),
         pytest.MonkeyPatch.context() as patched,
+        # A browser's own loop may run in this thread, and a command begins one.
+        ThreadPoolExecutor(1) as other,
     ):
         patched.setattr(sys, "argv", given)
         try:
-            cli.main()
+            other.submit(cli.main).result()
         except SystemExit as end:
             code = int(end.code or 0)
     return subprocess.CompletedProcess(given, code, told.getvalue(), problems.getvalue())

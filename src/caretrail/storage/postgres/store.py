@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from caretrail.errors import ConfigurationError
+from caretrail.errors import ConfigurationError, StoreError
 from caretrail.storage.linked import MOVED, Linked
 from caretrail.storage.postgres import layout
 from caretrail.storage.postgres.connection import READING, Connection
@@ -57,10 +57,17 @@ class PostgresStorage(Linked):
             connection.close()
         await self._writer.close()
 
+    def _connected(self) -> Connection:
+        try:
+            return Connection(self._url, READING)
+        except ConfigurationError as error:
+            # It let us in before: whoever asks may ask again.
+            raise StoreError(str(error)) from error
+
     def searcher(self) -> Searcher:
         """Return what reads for the calling thread."""
         if not hasattr(self._readers, "searcher"):
-            connection = Connection(self._url, READING)
+            connection = self._connected()
             self._opened.append(connection)
             self.identity = layout.identity_of(connection)
             searcher = Searcher(connection, layout.bodies_of(connection))

@@ -58,6 +58,7 @@ async def _kept(repository: Repository, body: bytes) -> None:
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.soak  # On a busy machine a server that was killed is not always ready to start again.
 def test_a_server_that_is_killed_mid_commit_loses_and_doubles_nothing(tmp_path: Path) -> None:
     """Every process of PostgreSQL dies again and again while batches are under way."""
     ours, choice = Server(), random.Random(5)

@@ -218,19 +218,25 @@ def test_a_sender_that_stops_halfway_hurts_nobody(running: Running) -> None:
     assert half["source"]["observer"]
 
 
-def test_a_sender_that_reads_nothing_and_closes_at_once_loses_nothing(running: Running) -> None:
+def send_and_close(running: Running, name: str, count: int) -> None:
     context = ssl.create_default_context(cafile=str(running.folder / "clients.pem"))
     context.load_cert_chain(running.folder / "pacs.pem")
-    frames = [f"<85>1 2026-11-25T09:00:00Z h closing {n} - - {'x' * 600}" for n in range(1_000)]
+    frames = [f"<85>1 2026-11-25T09:00:00Z h {name} {n} - - {'x' * 600}" for n in range(count)]
     with (
         socket.create_connection(("127.0.0.1", running.tls)) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as sender,
     ):
         sender.sendall("".join(f"{len(one)} {one}" for one in frames).encode())
-    running.wait(1_000, "agent.identifier=closing&_count=1000")
+    running.wait(count, f"agent.identifier={name}&_count=1000")
+
+
+def test_a_sender_that_reads_nothing_and_closes_at_once_loses_nothing(running: Running) -> None:
+    send_and_close(running, "closing", 1_000)
 
 
 def test_the_figures_tell_of_it(running: Running) -> None:
+    """Whichever other tests this server has seen."""
+    send_and_close(running, "counted", 1)
     text = running.client.get("/metrics").text
     assert 'caretrail_syslog_frames_total{transport="tls"}' in text
     assert 'caretrail_syslog_waiting_bytes{transport="all"}' in text

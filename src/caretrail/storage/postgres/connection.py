@@ -121,6 +121,10 @@ class Connection:
             return run(work)
         except TimeoutError as error:
             raise TooCostlyError(TOO_COSTLY) from error
+        except asyncpg.InternalClientError as error:
+            # The client no longer knows what it is at: this connection is good for nothing.
+            self.raw.terminate()
+            raise UnansweredError(f"the store did not do it ({said(error)})") from error
         except (asyncpg.PostgresError, *_LOST) as error:
             raise UnansweredError(f"the store did not do it ({said(error)})") from error
 

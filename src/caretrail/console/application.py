@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from caretrail.access.pages import HEADERS
 from caretrail.api.http import decode_pairs
 from caretrail.console import (
     administration,
@@ -31,7 +32,7 @@ from caretrail.console import (
 )
 from caretrail.console.asking import Asking, RefusedError
 from caretrail.console.desk import TWIN, ActionRow, Desk, PageRow
-from caretrail.console.rendering import HEADERS, ROOT, Page, message
+from caretrail.console.rendering import ROOT, Page, message
 from caretrail.errors import Error, ForbiddenError, NotFoundError
 
 if TYPE_CHECKING:

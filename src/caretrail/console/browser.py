@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
+from caretrail.access.pages import HEADERS, form_bytes
 from caretrail.api.http import Request as ApiRequest
-from caretrail.console.rendering import HEADERS, ROOT
-from caretrail.errors import ForbiddenError, InvalidError, MediaTypeError, TooLargeError
+from caretrail.console.rendering import ROOT
+from caretrail.errors import ForbiddenError, InvalidError
 from caretrail.limits import CONSOLE_FORM_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from caretrail.console.desk import Desk
     from caretrail.console.sessions import Session
 
-_FORM: Final = "application/x-www-form-urlencoded"
 # The header of a request that no person has made: a table that follows the log.
 LIVE: Final = "x-live"
 _FIELDS_MAX: Final = 64
@@ -104,16 +104,9 @@ async def form_of(request: Request, desk: Desk, session: Session | None) -> Mapp
     origin = request.headers.get("origin")
     if origin is not None and origin != origin_of(request, desk):
         raise ForbiddenError("the form comes from another site")
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != _FORM:
-        raise MediaTypeError(f"the body has to be {_FORM}")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > CONSOLE_FORM_BYTES_MAX:
-            raise TooLargeError(f"a form may have {CONSOLE_FORM_BYTES_MAX} bytes")
+    body = await form_bytes(request, CONSOLE_FORM_BYTES_MAX)
     try:
-        rows = parse_qsl(bytes(body).decode("ascii"), max_num_fields=_FIELDS_MAX, errors="strict")
+        rows = parse_qsl(body.decode("ascii"), max_num_fields=_FIELDS_MAX, errors="strict")
     except ValueError as error:
         raise InvalidError("the form cannot be read") from error
     form = dict(rows)

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
+from caretrail.access.pages import HEADERS
 from caretrail.console import words
 from caretrail.console.period import local
 
@@ -19,16 +20,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = "/console"
 _FOLDER: Final = Path(__file__).parent
-# Nothing is kept, framed, sniffed or told to others; scripts and styles are files of ours alone.
-HEADERS: Final[Mapping[str, str]] = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-    "permissions-policy": "camera=(), geolocation=(), microphone=()",
-}
+# Scripts and styles are files of ours alone.
 _POLICY: Final = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self';"
     " base-uri 'none'; frame-ancestors 'none'; form-action 'self'"

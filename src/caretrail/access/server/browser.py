@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import parse_qsl
 
+from caretrail.access.pages import form_bytes
 from caretrail.access.server import override, people, sessions, tokens
 from caretrail.access.server.events import Seen
-from caretrail.errors import InvalidError, MediaTypeError, TooLargeError, UnauthenticatedError
+from caretrail.errors import InvalidError, UnauthenticatedError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 # The largest is a client's assertion in a form.
 _FORM_BYTES_MAX: Final = 64 * 1024
 _PARAMETERS_MAX: Final = 64
-_FORM: Final = "application/x-www-form-urlencoded"
 # A browser lets no other host and no plain page set the first one (RFC 6265bis, 4.1.3.2).
 _COOKIE_ENCRYPTED: Final = "__Host-caretrail"
 _COOKIE_HERE: Final = "caretrail-session"
@@ -78,15 +78,8 @@ def query_of(request: Request) -> dict[str, str]:
 
 async def form_of(request: Request) -> dict[str, str]:
     """Return the parameters of a form; raises InvalidError or TooLargeError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != _FORM:
-        raise MediaTypeError(f"the body has to be {_FORM}")
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > _FORM_BYTES_MAX:
-            raise TooLargeError(f"a form may have {_FORM_BYTES_MAX} bytes")
-    return parameters(bytes(body))
+    body = await form_bytes(request, _FORM_BYTES_MAX)
+    return parameters(body)
 
 
 def parameters(data: bytes) -> dict[str, str]:

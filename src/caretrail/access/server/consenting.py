@@ -10,9 +10,10 @@ from authlib.oauth2.rfc6749.errors import InvalidRequestError, OAuth2Error
 from authlib.oidc.core.errors import ConsentRequiredError, LoginRequiredError
 from starlette.responses import RedirectResponse, Response
 
+from caretrail.access.pages import HEADERS
 from caretrail.access.server import browser, granting, people, sessions, sign_in
 from caretrail.access.server.grants import Answer, Asked, Decision, Server, launch_of
-from caretrail.access.server.pages import HEADERS, message, page, wishes
+from caretrail.access.server.pages import message, page, wishes
 from caretrail.access.server.store import hashed
 from caretrail.errors import InvalidError, UnauthenticatedError
 

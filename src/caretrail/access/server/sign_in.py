@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from starlette.responses import RedirectResponse, Response
 
+from caretrail.access.pages import HEADERS
 from caretrail.access.server import browser, clients, people, second_factor, sessions
 from caretrail.access.server.desk import ROOT
-from caretrail.access.server.pages import HEADERS, page
+from caretrail.access.server.pages import page
 from caretrail.errors import UnauthenticatedError
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from authlib.oauth2.rfc6749.errors import OAuth2Error
 from starlette.responses import RedirectResponse, Response
 
+from caretrail.access.pages import HEADERS
 from caretrail.access.server import browser, endpoints
 from caretrail.access.server.grants import Asked, Server
-from caretrail.access.server.pages import HEADERS, message, page
+from caretrail.access.server.pages import message, page
 from caretrail.errors import InvalidError
 
 if TYPE_CHECKING:

@@ -17,12 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
-from caretrail.fhir import intake
 from caretrail.limits import COPIES_COMPARED_MAX, QUARANTINE_BYTES_MAX
-from caretrail.search.record import NO_FLAGS, Flag, Record
-from caretrail.sequencer import id_bytes, leaf
+from caretrail.sequencer import leaf
 from caretrail.storage import messages as say
 from caretrail.storage.clickhouse import blocks, commits, erasing, row_binary
 from caretrail.storage.clickhouse import properties as of_log
@@ -46,8 +43,8 @@ from caretrail.storage.clickhouse.servers import Http, ServerError, Servers, lit
 from caretrail.storage.data_keys import DataKeys, Month
 from caretrail.storage.linked import MOVED
 from caretrail.storage.process import serve
+from caretrail.storage.rows import keep, record_of
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -224,13 +221,13 @@ class Writer:
             raise StoreError("the log has to be asked for its state first")
         if not batch.start == self._tree.size:
             raise ConflictError("the log has grown since the batch was made")
-        records = [_record(row) for row in batch.rows]
+        records = [record_of(row) for row in batch.rows]
         leaves = [
             leaf(record, salt=row.salt, identity=self._identity)
             for record, row in zip(records, batch.rows, strict=True)
         ]
         tree, nodes = merkle.append(self._tree, leaves)
-        kept = [self._kept(row) for row in batch.rows]
+        kept = [keep(row, self._bodies) for row in batch.rows]
         rows = blocks.Rows(batch.rows, records, leaves, nodes, kept)
         made = blocks.make(rows, log=self._servers.log, epoch=self._epoch, producer=self._producer)
         self._clean = False
@@ -246,12 +243,6 @@ class Writer:
         self._lease.prove()
         self._tree, self._place.size, self._clean = tree, tree.size, True
         return self._state()
-
-    def _kept(self, row: say.Row) -> tuple[bytes, bytes]:
-        """Return body and salt as they are kept; what the log says of itself is never encrypted."""
-        if row.kind == Kind.OWN:
-            return self._bodies.pack(row.body), row.salt
-        return self._bodies.seal(row.body, row.salt, event=id_bytes(row.id), received=row.received)
 
     def _producer(self, name: str, organisation: str) -> int:
         number = self._producers.get((name, organisation))
@@ -368,14 +359,6 @@ def load_tree(reader: Searcher, head: Head) -> Tree:
 _BROKEN: Final = (
     "the log does not fit its own tree: run `caretrail verify` with its URL to see what was changed"
 )
-
-
-def _record(row: say.Row) -> Record:
-    event = originals.event_of(row.body, intake.Form(row.form), received_ms=row.received)
-    return Record(
-        event, row.id, row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
-        row.producer, row.organisation, row.body, row.form, row.kind,
-    )  # fmt: skip
 
 
 def main() -> None:

@@ -14,12 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import msgspec
 
-from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
-from caretrail.fhir import intake
 from caretrail.limits import COPIES_COMPARED_MAX, QUARANTINE_BYTES_MAX
 from caretrail.search import index
-from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import HOUR_MILLISECONDS, bucket_of_key, id_bytes, leaf, producer_id
 from caretrail.storage import messages as say
 from caretrail.storage.data_keys import Month
@@ -29,13 +26,14 @@ from caretrail.storage.postgres.postings import packed
 from caretrail.storage.postgres.schema import month_of
 from caretrail.storage.postgres.searching import Searcher
 from caretrail.storage.process import serve
+from caretrail.storage.rows import keep, record_of
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Kind
 from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from caretrail.search.record import Record
     from caretrail.storage.bodies import Bodies
 
 _WRITING: Final = {"synchronous_commit": "on", "enable_seqscan": "off"}
@@ -160,7 +158,7 @@ class Writer:
         if batch.start != self._tree.size:
             raise ConflictError(_GROWN)
         self._prepare(batch)
-        records = [_record(row) for row in batch.rows]
+        records = [record_of(row) for row in batch.rows]
         leaves = [
             leaf(record, salt=row.salt, identity=self._identity)
             for record, row in zip(records, batch.rows, strict=True)
@@ -207,7 +205,7 @@ class Writer:
         terms: defaultdict[str, list[int]] = defaultdict(list)
         for k, row, record, one in zip(keys, batch.rows, records, leaves, strict=True):
             event_id, number = id_bytes(row.id), self._producers[row.producer, row.organisation]
-            body, salt = self._kept(row, event_id)
+            body, salt = keep(row, self._bodies)
             rows["event"].append(
                 (k, row.entry, event_id, number, row.kind, row.form, row.flags, row.irregular,
                  salt, body)
@@ -224,12 +222,6 @@ class Writer:
             rows["posting"] += ((term, *row) for row in packed(found))
         rows["node"] = [tuple(node) for node in nodes]
         return rows
-
-    def _kept(self, row: say.Row, event_id: bytes) -> tuple[bytes, bytes]:
-        """Return body and salt as they are kept; what the log says of itself is never encrypted."""
-        if row.kind == Kind.OWN:
-            return self._bodies.pack(row.body), row.salt
-        return self._bodies.seal(row.body, row.salt, event=event_id, received=row.received)
 
     def _write(self, batch: say.Commit, tree: Tree, rows: Rows, gone: Sequence[say.Gone]) -> None:
         hours = Counter(bucket_of_key(row.k) // HOUR_MILLISECONDS for row in batch.rows)
@@ -340,14 +332,6 @@ class Writer:
 
 
 _GROWN: Final = "the log has grown since the batch was made"
-
-
-def _record(row: say.Row) -> Record:
-    event = originals.event_of(row.body, intake.Form(row.form), received_ms=row.received)
-    return Record(
-        event, row.id, row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
-        row.producer, row.organisation, row.body, row.form, row.kind,
-    )  # fmt: skip
 
 
 def load_tree(db: Connection) -> Tree:

@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from caretrail import originals
 from caretrail.errors import ConfigurationError, ConflictError, Error, NotFoundError, StoreError
-from caretrail.fhir import intake
 from caretrail.limits import COPIES_COMPARED_MAX, QUARANTINE_BYTES_MAX
 from caretrail.search import counts, index
-from caretrail.search.record import NO_FLAGS, Flag, Record
 from caretrail.sequencer import (
     DAY_MILLISECONDS,
     HOUR_MILLISECONDS,
@@ -28,11 +25,11 @@ from caretrail.storage import messages as say
 from caretrail.storage import runs
 from caretrail.storage.data_keys import Month
 from caretrail.storage.process import serve
+from caretrail.storage.rows import keep, record_of
 from caretrail.storage.sqlite import erasing
 from caretrail.storage.sqlite import folder as folders
 from caretrail.storage.sqlite.searching import Searcher
 from caretrail.tlog import tree as merkle
-from caretrail.tlog.entry import Kind
 from caretrail.tlog.tree import EMPTY_ROOT, Tree
 
 if TYPE_CHECKING:
@@ -139,7 +136,7 @@ class Writer:
 
     def _write(self, batch: say.Commit, keys: Sequence[int], gone: Sequence[say.Gone]) -> None:
         write = self._db.executemany
-        records = [_record(row) for row in batch.rows]
+        records = [record_of(row) for row in batch.rows]
         leaves: list[tuple[int, int | None, int, bytes]] = [
             (row.entry, k, row.received, leaf(record, salt=row.salt, identity=self._identity))
             for k, record, row in zip(keys, records, batch.rows, strict=True)
@@ -148,7 +145,7 @@ class Writer:
             leaves += [(one.entry, None, one.received, merkle.leaf_hash(one.data)) for one in gone]
             leaves.sort()
         tree, nodes = merkle.append(self._tree, [hashed for *_, hashed in leaves])
-        kept = [self._kept(row) for row in batch.rows]
+        kept = [keep(row, self._bodies) for row in batch.rows]
         rows = list(zip(keys, batch.rows, strict=True))
         with self._transaction():
             self._check_start(batch)
@@ -187,12 +184,6 @@ class Writer:
         producers = {producer_id(name, of): number for number, name, of in known}
         for number, one in say.numbered(gone, producers):
             runs.add(self._db, *number, one.received)
-
-    def _kept(self, row: say.Row) -> tuple[bytes, bytes]:
-        """Return body and salt as they are kept; what the log says of itself is never encrypted."""
-        if row.kind == Kind.OWN:
-            return self._bodies.pack(row.body), row.salt
-        return self._bodies.seal(row.body, row.salt, event=id_bytes(row.id), received=row.received)
 
     def _check_start(self, batch: say.Commit) -> None:
         (size,) = self._db.execute("SELECT coalesce(max(size), 0) FROM head").fetchone()
@@ -323,14 +314,6 @@ def _counters(keys: Sequence[int], found: Sequence[set[str]]) -> Iterator[tuple[
     for day, events in days.items():
         for name, count in events.items():
             yield name, day, count
-
-
-def _record(row: say.Row) -> Record:
-    event = originals.event_of(row.body, intake.Form(row.form), received_ms=row.received)
-    return Record(
-        event, row.id, row.entry, row.received, Flag(row.flags) if row.flags else NO_FLAGS,
-        row.producer, row.organisation, row.body, row.form, row.kind,
-    )  # fmt: skip
 
 
 def load_tree(connection: sqlite3.Connection) -> Tree:
